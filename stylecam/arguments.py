@@ -1,0 +1,88 @@
+"""The options that several commands share, and how a size is written."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from stylecam.frames import check_size
+
+
+class NetKind(StrEnum):
+    """Which of a style's nets to use."""
+
+    auto = "auto"
+    full = "full"
+    fast = "fast"
+
+
+class Backend(StrEnum):
+    """The library that runs the net."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    torchscript = "torchscript"
+
+
+class Device(StrEnum):
+    """Where the net runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(StrEnum):
+    """What the net computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Format(StrEnum):
+    """What an exported net is written as."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+    pt2 = "pt2"
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (width, height) of "640x480", None of None; a usage error where it is written otherwise."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)[xX*](\d+)", text)
+    if match is None:
+        raise typer.BadParameter(f"a size is written like 640x480, not {text!r}", param_hint="--size")
+    return check_size((int(match[1]), int(match[2])))
+
+
+StyleName: TypeAlias = Annotated[
+    str, typer.Option("--style", "-s", help='A style that "stylecam styles" lists, or a weights file.')
+]
+NetOption: TypeAlias = Annotated[
+    NetKind,
+    typer.Option("--net", help="full paints best, fast runs faster; auto: full on a GPU."),
+]
+EngineOption: TypeAlias = Annotated[
+    Backend, typer.Option("--engine", help="What runs the net. auto: ONNX Runtime on CUDA, else OpenVINO.")
+]
+DeviceOption: TypeAlias = Annotated[Device, typer.Option("--device", help="auto: CUDA where it works.")]
+PrecisionOption: TypeAlias = Annotated[
+    Precision, typer.Option("--precision", help="auto: half precision wherever it is faster.")
+]
+JsonFlag: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print the figures as one JSON object, the last line of stdout.")
+]
+DebugFlag: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+SizeOption: TypeAlias = Annotated[
+    str | None, typer.Option("--size", metavar="WxH", help="Scale the frames first, e.g. 640x480.")
+]
+Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]

@@ -1,0 +1,73 @@
+"""The product's own path, timed: demo clip, reader, engine, null sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from statistics import median
+from typing import Any
+
+from stylecam.engines import open_engine
+from stylecam.engines.base import Engine
+from stylecam.meter import Meter
+from stylecam.pipeline import run
+from stylecam.sinks.null import NullSink
+from stylecam.sources.demo import DemoSource
+from stylecam.styles import Style
+
+WARM_UP_FRAMES = 3
+ROUNDS = 3
+
+
+def bench(engine: Engine, size_wh: tuple[int, int], seconds: float) -> Iterator[Meter]:
+    """Stylize the demo clip as fast as it goes for about `seconds`; the last Meter has the figures.
+
+    Decoding, scaling and every hand-over are in it, as in `stylecam video`; the first frames,
+    in which the net is compiled, are not.
+    """
+    with DemoSource(size_wh) as source, NullSink() as sink:
+        for _ in run(source, engine, [sink], meter=Meter(), frames=WARM_UP_FRAMES):
+            pass
+        meter = Meter()
+        with closing(run(source, engine, [sink], meter=meter)) as running:
+            for _ in running:
+                yield meter
+                if meter.wall_s >= seconds:
+                    return
+
+
+def compare(style: Style, engine: Engine, size_wh: tuple[int, int], seconds: float) -> dict[str, Any]:
+    """Time `engine`, ONNX Runtime on the CPU and torch's eager fp32 in turn, several rounds; needs torch.
+
+    Ratios are of medians over the rounds, so they hold on a machine whose speed drifts. `net_over_ideal`
+    is the net's time over its floating-point operations at the rate of a 4096 x 4096 x 4096 bf16
+    matrix product on the same cores.
+    """
+    from stylecam.neural import yardstick
+
+    eager = yardstick.EagerNet(style, size_wh)
+    rates: dict[str, list[float]] = {"engine": [], "onnxruntime_cpu": [], "torch_eager_fp32": []}
+    net_s, tflops = [], []
+    with open_engine(style, "onnxruntime", "cpu") as ort:
+        for _ in range(ROUNDS):
+            measured = _last(bench(engine, size_wh, seconds / ROUNDS))
+            rates["engine"].append(measured.fps)
+            net_s.append(measured.net_p50_ms / 1000)
+            rates["onnxruntime_cpu"].append(_last(bench(ort, size_wh, seconds / ROUNDS)).fps)
+            rates["torch_eager_fp32"].append(1 / eager.seconds())
+            tflops.append(yardstick.matmul_tflops())
+    fps = {name: median(values) for name, values in rates.items()}
+    gflop = yardstick.net_gflop(style, size_wh)
+    return {
+        "fps": {name: round(value, 2) for name, value in fps.items()},
+        "times_onnxruntime_cpu": round(fps["engine"] / fps["onnxruntime_cpu"], 2),
+        "times_torch_eager_fp32": round(fps["engine"] / fps["torch_eager_fp32"], 2),
+        "net_gflop": round(gflop, 1),
+        "matmul_tflops": round(median(tflops), 2),
+        "net_over_ideal": round(median(net_s) / (gflop / 1000 / median(tflops)), 2),
+    }
+
+
+def _last(meters: Iterator[Meter]) -> Meter:
+    *_, last = meters
+    return last

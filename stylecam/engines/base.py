@@ -1,0 +1,62 @@
+"""The one interface every inference backend has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stylecam.errors import InferenceError
+from stylecam.frames import Pixels, check_size, size_of
+from stylecam.styles import Style
+
+
+class Engine(ABC):
+    """One loaded style on one device. The constructor loads or raises EngineError.
+
+    `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16" or "bf16":
+    what really runs, not what was asked for. `choice` says in a line what was chosen and why.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    choice: str = ""
+
+    @abstractmethod
+    def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
+        """Stylize a batch: (N, H, W, 3) uint8 BGR in, a new array of the same shape out.
+
+        Any N, and any H and W of at least 16. `style` holds the weight of each style of a net
+        that carries several; None is the first. Call from one thread at a time. Raises InferenceError.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the net. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def net_inputs(style: Style, frames: Pixels, mix: Sequence[float] | None) -> dict[str, NDArray[np.generic]]:
+    """Return the graph's inputs by name, checked: `frames`, and `style` where the net has several."""
+    check_size(size_of(frames), "frame size")
+    styles = int(style.card["net"]["styles"])
+    if mix is not None and len(mix) != styles:
+        raise InferenceError(
+            f"{style.name} holds {styles} styles, not {len(mix)}", "give one weight for each style of the net"
+        )
+    inputs: dict[str, NDArray[np.generic]] = {"frames": np.ascontiguousarray(frames)}
+    if styles > 1:
+        inputs["style"] = np.asarray([np.eye(styles)[0] if mix is None else mix], np.float32)
+    return inputs

@@ -1,0 +1,68 @@
+"""TorchScript: the net rebuilt from the weights file, compiled once, kept in the user's cache."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from stylecam.engines.base import Engine, net_inputs
+from stylecam.errors import DeviceUnavailableError, InferenceError
+from stylecam.frames import Pixels
+from stylecam.neural.deploy import DeployableNet, load_net, script
+from stylecam.neural.device import DTYPES, pick_device
+from stylecam.styles import Style
+from stylecam.wholefile import whole_file
+
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp16", "bf16", "fp32")}
+
+
+class TorchScriptEngine(Engine):
+    """Run the scripted net; it works for every style, since the weights file holds all it takes."""
+
+    backend = "torchscript"
+
+    def __init__(self, style: Style, device: str = "cpu", precision: str = "auto") -> None:
+        self._style = style
+        self.device = pick_device(device).type
+        self.precision = PRECISIONS[self.device][0] if precision == "auto" else precision
+        if self.precision not in PRECISIONS[self.device]:
+            raise DeviceUnavailableError(
+                f"torchscript does not compute in {precision} on {device}",
+                f"use {' or '.join(PRECISIONS[self.device])}",
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, and still works
+            module = torch.jit.load(str(_cached_script(style)), map_location=self.device)
+        self._net: Callable[..., Tensor] = module.to(DTYPES[self.precision])
+
+    def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
+        """See `Engine.infer`."""
+        inputs = net_inputs(self._style, frames, style)
+        tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
+        tensors[1:] = [mix.to(DTYPES[self.precision]) for mix in tensors[1:]]
+        try:
+            with torch.inference_mode():
+                painted: Pixels = self._net(*tensors).cpu().contiguous().numpy()
+        except RuntimeError as exc:
+            raise InferenceError(
+                f"torch could not run the net: {exc}", "use a smaller --size or --batch"
+            ) from exc
+        return painted
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+
+
+def _cached_script(style: Style) -> Path:
+    key = f"{style.card['weights_sha256'][:16]}-torch{torch.__version__.split('+')[0]}"
+    target = user_cache_path("stylecam") / "torchscript" / f"{style.path.stem}-{key}.ts"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as part:
+            script(DeployableNet(load_net(style))).save(str(part))
+    return target

@@ -1,0 +1,98 @@
+"""The objective that the trainer and the slow path share (Gatys et al. 2016, Johnson et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stylecam.neural.options import Objective
+from stylecam.neural.vgg import Vgg
+
+
+class LossTerms(NamedTuple):
+    """The three weighted terms, each a scalar (or one number per picture)."""
+
+    content: Tensor
+    style: Tensor
+    tv: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What the optimiser lowers."""
+        return self.content + self.style + self.tv
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Return the channel co-activation matrix that stands for style.
+
+    `features` is (N, C, H, W); the result is (N, C, C) in fp32, divided by C*H*W so that
+    layers and pictures of different size share one weight (Johnson et al. 2016, sec. 3.2).
+    """
+    n, c, h, w = features.shape
+    # In bf16 or fp16 this sum over H*W overflows or loses its digits, even under autocast.
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.reshape(n, c, h * w).float()
+        return flat @ flat.mT / (c * h * w)
+
+
+def total_variation(rgb: Tensor) -> Tensor:
+    """Return, per picture, the mean squared difference of neighbours of `rgb` (N, 3, H, W), 0..255."""
+    across = (rgb[..., :, 1:] - rgb[..., :, :-1]).square().mean((1, 2, 3))
+    down = (rgb[..., 1:, :] - rgb[..., :-1, :]).square().mean((1, 2, 3))
+    return across + down
+
+
+def style_targets(vgg: Vgg, objective: Objective, paintings: list[Tensor]) -> dict[str, Tensor]:
+    """Return each style layer's Gram matrices of the paintings, (styles, C, C) in fp32.
+
+    Each painting is (1, 3, H, W), RGB, 0..255, already at the objective's style size.
+    """
+    with torch.no_grad():
+        features = [vgg(painting, objective.style_layers) for painting in paintings]
+        return {
+            layer: torch.cat([gram_matrix(found[layer]) for found in features])
+            for layer in objective.style_layers
+        }
+
+
+class PerceptualLoss(nn.Module):
+    """Compare pictures with their contents and with the paintings' Gram matrices."""
+
+    def __init__(self, vgg: Vgg, objective: Objective, targets: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.vgg, self.objective = vgg, objective
+        for layer, target in targets.items():
+            self.register_buffer(f"target_{layer}", target)
+
+    def content_features(self, rgb: Tensor) -> Tensor:
+        """Return what the content term compares with, without gradients."""
+        layer = self.objective.content_layer
+        with torch.no_grad():
+            found: Tensor = self.vgg(rgb, (layer,))[layer]
+        return found
+
+    def per_picture(self, rgb: Tensor, content: Tensor, styles: Tensor | None = None) -> LossTerms:
+        """Return the weighted terms of each of N pictures, each (N,) in fp32.
+
+        `rgb` is (N, 3, H, W) in 0..255, `content` comes from `content_features`, and
+        `styles` (N,) says which painting each picture is to look like, None the first.
+        """
+        goal, found = self.objective, self.vgg(rgb, self.objective.layers)
+        difference = found[goal.content_layer].float() - content.float()
+        style = torch.zeros(len(rgb), device=rgb.device)
+        for layer in goal.style_layers:
+            target: Tensor = getattr(self, f"target_{layer}")
+            wanted = target[:1] if styles is None else target[styles]
+            style = style + (gram_matrix(found[layer]) - wanted).square().mean((1, 2))
+        return LossTerms(
+            goal.content_weight * difference.square().mean((1, 2, 3)),
+            goal.style_weight * style,
+            goal.tv_weight * total_variation(rgb.float()),
+        )
+
+    def forward(self, rgb: Tensor, original: Tensor, styles: Tensor | None = None) -> LossTerms:
+        """Return the terms of a batch of stylized `rgb` of `original`, averaged over it."""
+        terms = self.per_picture(rgb, self.content_features(original), styles)
+        return LossTerms(*(term.mean() for term in terms))

@@ -1,0 +1,44 @@
+"""The one interface everything that takes frames has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from stylecam.frames import Frame
+
+
+class Sink(ABC):
+    """Where frames go. The constructor opens or raises SinkOpenError.
+
+    Leaving its `with` block by an exception calls `discard`; Ctrl-C is no failure and closes.
+    """
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """Take one frame; its pixels may be kept, so nobody changes them. Raises SinkWriteError."""
+
+    @property
+    def wants_quit(self) -> bool:
+        """Tell whether the person at this sink has asked to end the run."""
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what was written and let go. May be called twice. Raises SinkWriteError."""
+
+    def discard(self) -> None:
+        """Let go and leave nothing half-written behind; never raises SinkWriteError."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt):
+            self.close()
+        else:
+            self.discard()

@@ -1,0 +1,163 @@
+"""A film on disk."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from queue import Full, Queue
+from threading import Thread
+
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
+
+from stylecam.errors import SinkOpenError, SinkWriteError
+from stylecam.frames import Frame
+from stylecam.sinks.base import Sink
+from stylecam.sinks.encoder import FORMATS, Encoder
+from stylecam.sinks.sound import SoundCopy
+from stylecam.wholefile import part_path
+
+_DEPTH = 4
+"""Frames that may wait for the encoder: enough to smooth out key frames, 100 MB at 4K."""
+
+_SLICE_S = 0.2
+
+
+class FileSink(Sink):
+    """Write H.264 with every frame at its own time, and the sound of `source_path` copied beside it.
+
+    `fps` is the nominal rate (the frames' timestamps count). Encodes in a thread of its own; what
+    fails there is raised by the next `write` or `close`. The film grows under a hidden name beside
+    `path` and gets its own at `close`; without a frame there is no file. `crf` is x264's quality
+    (0 lossless to 51); "veryfast" leaves the processor to the net. Raises SinkOpenError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float | None,
+        source_path: Path | None = None,
+        crf: int = 18,
+        preset: str = "veryfast",
+    ) -> None:
+        kind = _format_of(path)
+        self.path = path
+        self.frames = 0
+        self._sound = None if source_path is None else SoundCopy(source_path)
+        self._part = part_path(path)
+        try:
+            # FFmpeg opens its file at the first packet; this tells now whether it will be able to.
+            self._part.open("xb").close()
+            self._encoder = Encoder(self._part, kind, fps=fps, crf=crf, preset=preset, sound=self._sound)
+        except BaseException as exc:
+            self._remove()
+            if isinstance(exc, (av.FFmpegError, OSError)):
+                raise _unwritable(path, exc) from exc
+            raise
+        self._queue: Queue[Frame | None] = Queue(_DEPTH)
+        self._error: BaseException | None = None
+        self._discarded = self._closed = False
+        self._thread = Thread(target=self._run, name="stylecam-encoder", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Frame) -> None:
+        """Queue a frame, waiting while the encoder is behind. Raises SinkWriteError."""
+        if self._closed:
+            raise SinkWriteError(f'film "{self.path}" is closed already', "open another one")
+        self._put(frame)
+
+    def close(self) -> None:
+        """Finish the film and give it its name. Raises SinkWriteError, and then leaves nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._put(None)
+            self._join()
+            self._raise_error()
+            if self.frames:
+                os.replace(self._part, self.path)
+        except OSError as exc:
+            raise self._refused(exc) from exc
+        finally:  # after a second Ctrl-C too
+            self._let_go()
+
+    def discard(self) -> None:
+        """Stop at once and remove what was written."""
+        if not self._closed:
+            self._closed = True
+            self._let_go()
+
+    def _run(self) -> None:
+        try:
+            while (frame := self._queue.get()) is not None and not self._discarded:
+                self._encoder.encode(frame)
+                self.frames += 1
+            if not self._discarded:
+                self._encoder.close()
+        except BaseException as exc:  # raised again by write or close: nobody looks at a thread
+            self._error = exc
+
+    def _put(self, frame: Frame | None) -> None:
+        while True:
+            self._raise_error()
+            try:
+                return self._queue.put(frame, timeout=_SLICE_S)
+            except Full:
+                continue
+
+    def _join(self) -> None:
+        while self._thread.is_alive():  # in slices: on Windows a plain join does not let Ctrl-C through
+            self._thread.join(_SLICE_S)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._refused(self._error) from self._error
+
+    def _refused(self, cause: BaseException) -> SinkWriteError:
+        return SinkWriteError(
+            f'film "{self.path}" could not be written: {_cause(cause)}', "check the space left on its disk"
+        )
+
+    def _let_go(self) -> None:
+        self._discarded = True
+        with suppress(Full):  # a full queue wakes the thread by itself
+            self._queue.put_nowait(None)
+        self._join()
+        self._encoder.abandon()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _format_of(path: Path) -> str:
+    """Return FFmpeg's name of the container, or raise SinkOpenError before any work is done."""
+    if path.suffix.lower() not in FORMATS:
+        raise SinkOpenError(
+            f'film "{path}" cannot be written: the container "{path.suffix}" is not known',
+            f"use a name ending in {', '.join(FORMATS)}",
+        )
+    if path.is_dir():
+        raise SinkOpenError(f'film "{path}" is a folder', "give the name of a file")
+    if not path.parent.is_dir():
+        raise SinkOpenError(
+            f'film "{path}" cannot be written: folder "{path.parent}" does not exist',
+            "make the folder first",
+        )
+    return FORMATS[path.suffix.lower()]
+
+
+def _unwritable(path: Path, exc: BaseException) -> SinkOpenError:
+    return SinkOpenError(f'film "{path}" cannot be written: {_cause(exc)}', "choose another folder")
+
+
+def _cause(exc: BaseException) -> str:
+    """Return the system's words alone: FFmpeg adds a number and the hidden name."""
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__

@@ -1,0 +1,137 @@
+"""A window on the screen, with a line of figures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stylecam.errors import SinkOpenError, SinkWriteError
+from stylecam.frames import Frame, Pixels
+from stylecam.meter import Meter
+from stylecam.sinks.base import Sink
+
+_TITLE = "stylecam"
+_QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27 is Esc
+_HINT = 'record to a file instead (a name ending in .mp4), or use "null"'
+
+
+class WindowSink(Sink):
+    """Show frames; q, Esc or closing the window sets `wants_quit`.
+
+    Make, write and close it on the main thread: macOS and Qt allow no other. With a `meter` its
+    rate and latency are drawn into a corner. Raises SinkOpenError where there is no display.
+    """
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        if problem := display_problem():
+            raise SinkOpenError(f"no window could be opened: {problem}", _HINT)
+        self._meter = meter
+        self._quit = self._closed = False
+        try:
+            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as exc:
+            raise SinkOpenError(
+                "no window could be opened: this OpenCV was built without a screen",
+                "uninstall opencv-python-headless and reinstall opencv-python, or " + _HINT,
+            ) from exc
+        self._size_known = False
+
+    def write(self, frame: Frame) -> None:
+        """Show a frame and look at the keyboard."""
+        try:
+            self._show(frame.bgr)
+        except cv2.error as exc:
+            raise SinkWriteError("the window refused a frame", _HINT) from exc
+
+    @property
+    def wants_quit(self) -> bool:
+        """True once q or Esc was pressed or the window was closed."""
+        return self._quit
+
+    def close(self) -> None:
+        """Take the window off the screen."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            cv2.destroyWindow(_TITLE)
+            cv2.waitKey(1)  # the window goes away only when events are handled
+        except cv2.error:  # the person has closed it already
+            pass
+
+    def _show(self, bgr: Pixels) -> None:
+        self._quit = self._quit or (self._size_known and not _is_visible())
+        if self._quit or self._closed:  # imshow would open a new window
+            return
+        if not self._size_known:
+            cv2.resizeWindow(_TITLE, bgr.shape[1], bgr.shape[0])
+            self._size_known = True
+        cv2.imshow(_TITLE, bgr if self._meter is None else with_figures(bgr, self._meter))
+        pressed = cv2.waitKey(1) & 0xFF in _QUIT_KEYS
+        self._quit = pressed or not _is_visible()
+
+
+def _is_visible() -> bool:
+    try:
+        return cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # some backends raise for a window that is gone
+        return False
+
+
+def with_figures(bgr: Pixels, meter: Meter) -> Pixels:
+    """Return a copy with rate and latency written in the lower left corner, legible on any ground."""
+    text = f"{meter.recent_fps:.1f} fps  {meter.recent_latency_ms:.0f} ms"
+    scale = max(0.4, bgr.shape[0] / 900)
+    place = (round(12 * scale), bgr.shape[0] - round(14 * scale))
+    shown = bgr.copy()
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            shown,
+            text,
+            place,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            colour,
+            max(1, round(thickness * scale)),
+            cv2.LINE_AA,
+        )
+    return np.asarray(shown, np.uint8)
+
+
+def display_problem() -> str:
+    """Return why no window can be opened, or "" where one can.
+
+    Without an X server OpenCV aborts the whole process. opencv-python for Linux brings Qt with its
+    X11 plugin alone, hence DISPLAY and not WAYLAND_DISPLAY, which Wayland desktops set beside it.
+    """
+    if not sys.platform.startswith("linux"):
+        return ""
+    display = os.environ.get("DISPLAY", "")
+    if not display:
+        return "there is no display (DISPLAY is not set)"
+    return "" if _x_answers(display) else f'nobody answers at display "{display}"'
+
+
+def _x_answers(display: str) -> bool:
+    """Tell whether a local X server listens; one on another machine gets the benefit of the doubt."""
+    host, _, number = display.rpartition(":")
+    if host not in ("", "unix"):
+        return True
+    path = Path("/tmp/.X11-unix") / f"X{number.split('.')[0]}"
+    # A leading NUL is Linux's abstract namespace, where servers without that folder listen.
+    return any(_listens(name) for name in (str(path), f"\0{path}"))
+
+
+def _listens(unix_socket: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(unix_socket)
+        except OSError:
+            return False
+        return True
