@@ -421,9 +421,7 @@ def _percentiles(meter: Meter, what: str) -> dict[str, float]:
 
 def _check_not_same(film: Path, output: Path) -> None:
     if film.resolve() == output.resolve():
-        raise SinkOpenError(
-            f"{film} would be overwritten by its stylized self", "choose another name with -o"
-        )
+        raise SinkOpenError(f"{film} would be overwritten", "choose another name with -o")
 
 
 def _neural(module: str) -> Any:

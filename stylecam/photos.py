@@ -75,9 +75,7 @@ def stylize_photos(
 def _stylize_photo(source: Path, output: Path, engine: Engine, long_side: int | None, meter: Meter) -> Photo:
     began_s = meter.clock()
     if source.resolve() == output.resolve():
-        raise PictureError(
-            f"{source} would be overwritten by its stylized self", "choose another name with -o"
-        )
+        raise PictureError(f"{source} would be overwritten", "choose another name with -o")
     picture = read_picture(source)
     size_wh = size_of(picture.bgr)
     if long_side is not None:

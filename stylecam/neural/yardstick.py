@@ -43,7 +43,7 @@ def net_gflop(style: Style, size_wh: tuple[int, int]) -> float:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         mix = torch.ones(1, net.spec.styles)
         net.to("meta")(torch.zeros(1, 3, size_wh[1], size_wh[0]), mix)
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 def _median_s(work: Callable[[], object]) -> float:
