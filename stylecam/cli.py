@@ -285,7 +285,10 @@ def train(
 def _train(options: Any) -> None:
     """Run the trainer under a progress bar; Ctrl-C ends it after the step under way."""
     running = _neural("train").train(options)
-    with progress(f"training {options.name}", options.steps) as move, deferred_interrupt() as interrupted:
+    with (
+        progress(f"training {options.name}", options.steps, options.is_first_process) as move,
+        deferred_interrupt() as interrupted,
+    ):
         for done in running:
             terms = f"content {done.content:.3g} style {done.style:.3g} tv {done.tv:.3g}"
             skipped = f", {done.skipped} pictures skipped" if done.skipped else ""
@@ -319,9 +322,9 @@ def export(
 @command
 def styles(json: JsonFlag = False, debug: DebugFlag = False) -> None:
     """List the styles there are."""
-    from stylecam.styles import read_style, style_files
+    from stylecam.styles import list_styles
 
-    found = [read_style(path) for path in style_files().values()]
+    found, damaged = list_styles()
     columns = ("style", "net", "title", "painter", "year", "licence")
     rows = [
         [style.name, style.net, *(str(style.card.get(key, "")) for key in columns[2:])] for style in found
@@ -330,6 +333,8 @@ def styles(json: JsonFlag = False, debug: DebugFlag = False) -> None:
         print_json({"styles": [dict(zip(columns, row, strict=True)) for row in rows]})
     else:
         print_table(columns, rows)
+    if damaged:
+        raise damaged[0]
 
 
 @command

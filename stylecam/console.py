@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], None]]:
+def progress(what: str, total: float | None, visible: bool = True) -> Iterator[Callable[[float, str], None]]:
     """Show a bar (or, with no total, a running line) and give the function that moves it.
 
     That function takes how much is done in all, and a few figures to show beside the bar.
@@ -46,7 +46,12 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float, str], 
     )
     spinner = (SpinnerColumn(), TextColumn("{task.description}"))
     ends = (TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
-    with Progress(*(columns if total else spinner), *(ends if total else ends[:1]), console=messages) as bar:
+    with Progress(
+        *(columns if total else spinner),
+        *(ends if total else ends[:1]),
+        console=messages,
+        disable=not visible,
+    ) as bar:
         task = bar.add_task(what, total=total, figures="")
 
         def move(done: float, text: str) -> None:

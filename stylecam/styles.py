@@ -74,6 +74,17 @@ def style_files() -> dict[str, Path]:
     return {file.stem: file for folder in weights_folders() for file in sorted(folder.glob("*.onnx"))}
 
 
+def list_styles() -> tuple[list[Style], list[StyleError]]:
+    """Read every weights file there is; those that are damaged are told beside the good ones."""
+    good, bad = [], []
+    for path in style_files().values():
+        try:
+            good.append(read_style(path))
+        except StyleError as exc:
+            bad.append(exc)
+    return good, bad
+
+
 def find_style(name: str = DEFAULT, net: str = "auto", *, on_gpu: bool = False) -> Style:
     """Read the style called `name`, or the weights file at that path.
 

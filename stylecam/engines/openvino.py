@@ -19,7 +19,10 @@ from stylecam.frames import Pixels
 from stylecam.styles import Style
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-_KEPT_SHAPES = 4
+_KEPT_PIXELS = 4_000_000
+"""A compiled shape holds its activations, about 0.3 kB a pixel in bf16."""
+
+_KEPT_BLOBS = 16
 _TRIAL_SHAPE = (1, 240, 320, 3)
 
 
@@ -36,11 +39,13 @@ class OpenVinoEngine(Engine):
         self._style = style
         self._core = openvino.Core()
         folder = user_cache_path("stylecam") / "openvino"
+        _prune(folder)
         self._core.set_property({"CACHE_DIR": str(folder)})
         self._bytes = style.model.SerializeToString()
-        self._compiled: OrderedDict[tuple[int, ...], openvino.CompiledModel] = OrderedDict()
+        self._requests: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
         self.precision = self._pick_precision(folder) if precision == "auto" else precision
-        got = self._compile(_TRIAL_SHAPE).get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        trial = self._compile(_TRIAL_SHAPE, self.precision)
+        got = trial.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if got != HINTS[self.precision]:
             raise DeviceUnavailableError(
                 f"openvino computes in {got} where {precision} was asked for", "leave --precision out"
@@ -50,8 +55,7 @@ class OpenVinoEngine(Engine):
         """See `Engine.infer`."""
         inputs = net_inputs(self._style, frames, style)
         try:
-            request = self._compile(frames.shape).create_infer_request()
-            return np.asarray(request.infer(inputs, share_inputs=True)[0], np.uint8)
+            return np.asarray(self._request(frames.shape).infer(inputs, share_inputs=True)[0], np.uint8)
         except RuntimeError as exc:
             shape = "x".join(str(side) for side in frames.shape)
             raise InferenceError(
@@ -60,17 +64,17 @@ class OpenVinoEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._compiled.clear()
+        self._requests.clear()
 
-    def _compile(self, shape: tuple[int, ...]) -> openvino.CompiledModel:
-        if shape not in self._compiled:
-            self._compiled[shape] = self._compile_as(shape, self.precision)
-            if len(self._compiled) > _KEPT_SHAPES:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(shape)
-        return self._compiled[shape]
+    def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
+        if shape not in self._requests:
+            while self._requests and sum(map(_pixels, [*self._requests, shape])) > _KEPT_PIXELS:
+                self._requests.popitem(last=False)
+            self._requests[shape] = self._compile(shape, self.precision).create_infer_request()
+        self._requests.move_to_end(shape)
+        return self._requests[shape]
 
-    def _compile_as(self, shape: tuple[int, ...], precision: str) -> openvino.CompiledModel:
+    def _compile(self, shape: tuple[int, ...], precision: str) -> openvino.CompiledModel:
         try:
             model = self._core.read_model(self._bytes, b"")
             model.reshape({"frames": list(shape)})
@@ -104,7 +108,7 @@ class OpenVinoEngine(Engine):
         return best
 
     def _time(self, precision: str) -> float:
-        compiled = self._compile_as(_TRIAL_SHAPE, precision)
+        compiled = self._compile(_TRIAL_SHAPE, precision)
         inputs = net_inputs(self._style, np.zeros(_TRIAL_SHAPE, np.uint8), None)
         times = []
         for _ in range(5):
@@ -120,6 +124,17 @@ def has_amx() -> bool:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
+
+
+def _pixels(shape: tuple[int, ...]) -> int:
+    return shape[0] * shape[1] * shape[2]
+
+
+def _prune(folder: Path) -> None:
+    """Delete the oldest compiled nets: there is one for every size that ever was, of 7 MB each."""
+    blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime)
+    for blob in blobs[:-_KEPT_BLOBS]:
+        blob.unlink(missing_ok=True)
 
 
 def _remembered(file: Path, key: str) -> str | None:

@@ -1,0 +1,88 @@
+"""Tell how many L-BFGS iterations a style's net is worth, on photographs it was not trained on.
+
+    python scripts/measure_objective.py CONTENT_DIR [--style starry] [--photos 10] [--sizes 256 512]
+
+CONTENT_DIR is the folder it was trained on: the photographs set aside are named in the model card.
+Each becomes a centred square. The net's objective is compared with that of the optimisation of
+the same objective by strong-Wolfe L-BFGS, begun at the photograph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+
+from stylecam.neural.data import center_crop, to_tensor
+from stylecam.neural.deploy import load_net
+from stylecam.neural.device import autocast, pick_device, pick_precision
+from stylecam.neural.gatys import optimise
+from stylecam.neural.losses import PerceptualLoss
+from stylecam.neural.options import Objective
+from stylecam.neural.transformer import TransformerNet
+from stylecam.neural.vgg import load_vgg
+from stylecam.pictures import read_picture
+from stylecam.styles import Style, find_style
+
+
+def load_objective(style: Style) -> PerceptualLoss:
+    """Return the objective the style was trained on; its Gram matrices travel with the weights."""
+    objective = Objective.from_card(style.card["objective"])
+    targets = {layer: torch.from_numpy(gram) for layer, gram in style.grams.items()}
+    vgg = load_vgg(objective.backbone, objective.vgg)
+    return PerceptualLoss(vgg, objective, targets).to(memory_format=torch.channels_last)
+
+
+def measure(photo: Path, net: TransformerNet, loss: PerceptualLoss, side: int, most: int) -> dict[str, float]:
+    """Return the objective of photograph, net and optimisation, and the iterations that equal the net."""
+    device = pick_device("cpu")
+    precision = pick_precision(device)
+    content = to_tensor(center_crop(read_picture(photo).bgr, side))
+    with torch.no_grad(), autocast(device, precision):
+        terms = loss.per_picture(net(content), loss.content_features(content))
+    began, row = time.perf_counter(), {"net": terms.total.item(), "net_style": terms.style.item()}
+    for iterate in optimise(loss, content, content, most, precision):
+        row.setdefault("photo", iterate.objective)
+        row |= {"optimised": iterate.objective, "iterations": iterate.iteration}
+        if iterate.objective <= row["net"]:
+            break
+    took = time.perf_counter() - began
+    return row | {"s_per_iteration": took / max(1, row["iterations"])}
+
+
+def main() -> None:
+    """Measure and print a line a photograph, then a JSON summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("content_dir", type=Path)
+    parser.add_argument("--style", default="starry")
+    parser.add_argument("--net", default="auto")
+    parser.add_argument("--photos", type=int, default=10)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--most", type=int, default=150, help="give up after so many iterations")
+    options = parser.parse_args()
+    style = find_style(options.style, options.net)
+    net, loss = load_net(style), load_objective(style)
+    names = style.card["training"]["held_out"][: options.photos]
+    for side in options.sizes:
+        rows = []
+        for name in names:
+            row = measure(options.content_dir / name, net, loss, side, options.most)
+            print(name, side, {key: round(value, 2) for key, value in row.items()}, flush=True)
+            rows.append(row)
+        counts = sorted(row["iterations"] for row in rows)
+        ratio = mean(row["net"] / row["photo"] for row in rows)
+        figures = {
+            "side": side,
+            "photos": len(rows),
+            "iterations_median": median(counts),
+            "iterations": counts,
+        }
+        print(json.dumps(figures | {"net_over_photo": round(ratio, 3)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

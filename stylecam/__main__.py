@@ -1,0 +1,5 @@
+"""`python -m stylecam`, for torchrun."""
+
+from stylecam.cli import run
+
+run()
