@@ -120,27 +120,26 @@ def read_style(path: Path) -> Style:
     try:
         model = onnx.load(path)
         card = json.loads(_metadata(model)[CARD_KEY])
-        digest, damaged = card["weights_sha256"], "its weights are not the ones it was written with"
+        digest = card["graph_sha256"]
     except (DecodeError, OSError) as exc:
         raise StyleError(f"{path} is not a weights file, or is damaged: {exc}", hint) from exc
     except (KeyError, TypeError, ValueError) as exc:
         raise StyleError(f"{path} is an ONNX file without stylecam's model card", hint) from exc
-    if digest != weights_digest(model):
-        raise StyleError(f"{path} is damaged: {damaged}", "fetch or export it again")
+    if digest != graph_digest(model):
+        raise StyleError(
+            f"{path} is damaged: its graph is not the one it was written with", "fetch or export it again"
+        )
     return Style(path.stem.removesuffix(FAST), path, card, model)
 
 
-def weights_digest(model: onnx.ModelProto) -> str:
-    """Return the sha256 over names and numbers of all initializers: the card's `weights_sha256`."""
-    whole = hashlib.sha256()
-    for init in sorted(model.graph.initializer, key=lambda init: init.name):
-        whole.update(init.name.encode() + numpy_helper.to_array(init).tobytes())
-    return whole.hexdigest()
+def graph_digest(model: onnx.ModelProto) -> str:
+    """Return the sha256 over the whole graph, nodes and numbers: the card's `graph_sha256`."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def write_card(model: onnx.ModelProto, card: Mapping[str, Any], grams: Mapping[str, Array]) -> None:
     """Put the model card and the Gram matrices into the file's metadata, in place."""
-    card = {**card, "weights_sha256": weights_digest(model)}
+    card = {**card, "graph_sha256": graph_digest(model)}
     entries = {CARD_KEY: json.dumps(card), GRAMS_KEY: pack_grams(grams)}
     onnx.helper.set_model_props(model, entries)
 
@@ -149,7 +148,7 @@ def pack_grams(grams: Mapping[str, Array]) -> str:
     """Return Gram matrices as text: the upper triangles, scaled into half precision, zipped, base64."""
     packed: dict[str, Array] = {}
     for layer, gram in grams.items():
-        scale = np.abs(gram).max((1, 2))
+        scale = np.maximum(np.abs(gram).max((1, 2)), 1e-30)  # a layer may be silent
         rows, columns = np.triu_indices(gram.shape[-1])
         packed[layer] = (gram[:, rows, columns] / scale[:, None]).astype(np.float16)
         packed[f"{layer}.scale"] = scale.astype(np.float32)

@@ -7,6 +7,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -95,16 +96,14 @@ class OpenVinoEngine(Engine):
             return "bf16"
         cpu = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         key = " ".join((cpu, capped, openvino.__version__, self._style.net))
-        return _remembered(folder / "precision.json", key) or self._try_precisions(
-            folder / "precision.json", key
-        )
+        file = folder / "precision.json"
+        return _remembered(file).get(key) or self._try_precisions(file, key)
 
     def _try_precisions(self, file: Path, key: str) -> str:
         times = {precision: self._time(precision) for precision in ("fp32", "bf16")}
         best = min(times, key=lambda precision: times[precision])
-        known = json.loads(file.read_text()) if file.exists() else {}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known | {key: best}, indent=1))
+        file.write_text(json.dumps(_remembered(file) | {key: best}, indent=1))
         return best
 
     def _time(self, precision: str) -> float:
@@ -132,13 +131,16 @@ def _pixels(shape: tuple[int, ...]) -> int:
 
 def _prune(folder: Path) -> None:
     """Delete the oldest compiled nets: there is one for every size that ever was, of 7 MB each."""
-    blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime)
-    for blob in blobs[:-_KEPT_BLOBS]:
-        blob.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another process prunes at the same time
+        blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime)
+        for blob in blobs[:-_KEPT_BLOBS]:
+            blob.unlink()
 
 
-def _remembered(file: Path, key: str) -> str | None:
+def _remembered(file: Path) -> dict[str, str]:
+    """Return what earlier trials found; nothing where the file is missing or damaged."""
     try:
-        return str(json.loads(file.read_text())[key])
-    except (OSError, KeyError, ValueError):
-        return None
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

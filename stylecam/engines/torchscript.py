@@ -10,8 +10,9 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
+from stylecam import __version__
 from stylecam.engines.base import Engine, net_inputs
-from stylecam.errors import DeviceUnavailableError, InferenceError
+from stylecam.errors import DeviceUnavailableError, EngineError, InferenceError
 from stylecam.frames import Pixels
 from stylecam.neural.deploy import DeployableNet, load_net, script
 from stylecam.neural.device import DTYPES, pick_device
@@ -35,9 +36,7 @@ class TorchScriptEngine(Engine):
                 f"torchscript does not compute in {precision} on {device}",
                 f"use {' or '.join(PRECISIONS[self.device])}",
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, and still works
-            module = torch.jit.load(str(_cached_script(style)), map_location=self.device)
+        module = _load_script(_cached_script(style), self.device)
         self._net: Callable[..., Tensor] = module.to(DTYPES[self.precision])
 
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
@@ -58,8 +57,18 @@ class TorchScriptEngine(Engine):
         """See `Engine.close`."""
 
 
+def _load_script(path: Path, device: str) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, and still works
+        try:
+            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)
+        except RuntimeError as exc:
+            raise EngineError(f"the cached script {path} is damaged", "delete it; it is made anew") from exc
+    return module
+
+
 def _cached_script(style: Style) -> Path:
-    key = f"{style.card['weights_sha256'][:16]}-torch{torch.__version__.split('+')[0]}"
+    key = f"{style.card['graph_sha256'][:16]}-{__version__}-torch{torch.__version__.split('+')[0]}"
     target = user_cache_path("stylecam") / "torchscript" / f"{style.path.stem}-{key}.ts"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

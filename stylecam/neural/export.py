@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,10 @@ def export(name: str, path: Path, file_format: str | None = None, half: bool = T
     at 40 dB or better of the fp32 net. Raises ParityError, and then leaves no file.
     """
     file_format = file_format or _format_of(path)
+    if not path.parent.is_dir():  # torch.jit raises its own kind of error for that
+        raise ExportError(
+            f"{path} could not be written: folder {path.parent} does not exist", "make the folder first"
+        )
     exportable = load_exportable(name)
     try:
         with whole_file(path) as part:
@@ -117,7 +122,9 @@ def _write_torch(exportable: Exportable, part: Path, file_format: str) -> None:
     reopened: Callable[..., Tensor]
     if file_format == "torchscript":
         script(deployable).save(str(part), _extra_files=extra)
-        reopened = torch.jit.load(str(part))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, and still works
+            reopened = torch.jit.load(str(part))
     elif file_format == "pt2":
         args, shapes = example(exportable.net.spec.styles)
         program = torch.export.export(deployable, args, dynamic_shapes=shapes)

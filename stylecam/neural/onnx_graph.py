@@ -30,6 +30,7 @@ def to_onnx(net: TransformerNet) -> onnx.ModelProto:
     assert program is not None
     model = program.model_proto
     _name_dimensions(model)
+    _forget_traces(model)
     _restore_shared(model, deployable)
     return model
 
@@ -53,6 +54,12 @@ def _name_dimensions(model: onnx.ModelProto) -> None:
         for dim, name in zip(value.type.tensor_type.shape.dim, ("N", "H", "W"), strict=False):
             dim.dim_param = name
     del model.graph.value_info[:]
+
+
+def _forget_traces(model: onnx.ModelProto) -> None:
+    """Take out the exporter's stack traces: a third of the graph, with this machine's paths in it."""
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
 
 
 def _restore_shared(model: onnx.ModelProto, deployable: nn.Module) -> None:

@@ -70,6 +70,8 @@ class TrainOptions:
                 f"steps {self.steps}, batch {self.batch} or crop {self.crop} is out of range",
                 "steps and batch are at least 1, the crop lies between 64 and 4096 pixels",
             )
+        if not 0 < self.lr <= 1:
+            raise TrainError(f"learning rate {self.lr} is out of range", "it lies above 0 and at most at 1")
 
     @property
     def checkpoint(self) -> Path:

@@ -41,7 +41,9 @@ class Progress:
     def _lines(self) -> list[dict[str, float]]:
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
+        # A last line without its end was being written when the machine stopped.
+        whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [json.loads(line) for line in whole]
 
     def log(self, done: TrainStep) -> None:
         """Add one line with the step's loss terms, rate and seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class TrainStep:
         return self.content + self.style + self.tv
 
 
-def train(options: TrainOptions) -> Iterator[TrainStep]:
+def train(options: TrainOptions) -> Generator[TrainStep, None, None]:
     """Train, giving every step once it is done; the last one leaves the finished checkpoint.
 
     Closing the iterator early (Ctrl-C in the command) leaves a checkpoint too. Under torchrun
@@ -60,10 +60,8 @@ def train(options: TrainOptions) -> Iterator[TrainStep]:
     with _process_group():
         trainer = Trainer(options)
         try:
-            for step, batch in enumerate(trainer.batches(), trainer.step):
+            for step, batch in zip(range(trainer.step, options.steps), trainer.batches(), strict=False):
                 yield trainer.take_step(step, batch)
-                if trainer.step == options.steps:
-                    break
         except GeneratorExit:
             trainer.save()
             raise
@@ -92,8 +90,8 @@ class Trainer:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.precision = pick_precision(self.device, options.precision)
         self.data = ContentFolder(options.content_dir, options.crop, options.seed, options.held_out)
-        vgg = load_vgg(options.objective.backbone, options.objective.vgg).to(self.device)
         paintings = [load_painting(p, options.objective.style_size) for p in options.style_images]
+        vgg = load_vgg(options.objective.backbone, options.objective.vgg).to(self.device)
         self.grams = style_targets(vgg, options.objective, [p.to(self.device) for p in paintings])
         self.loss: nn.Module = PerceptualLoss(vgg, options.objective, self.grams)
         self.spec = NetSpec(width=options.width, styles=len(paintings), upsampling=options.upsampling)
@@ -159,7 +157,7 @@ class Trainer:
         self.scaler.scale(terms.total).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._check(step, painted, terms)
+        self._check(step, batch, painted, terms)
         self.step = step + 1
         took = time.perf_counter() - began
         self.seconds += took
@@ -177,11 +175,14 @@ class Trainer:
             painted = self.net(batch, mix)
             return painted, self.loss(painted, batch, styles)
 
-    def _check(self, step: int, painted: Tensor, terms: LossTerms) -> None:
+    def _check(self, step: int, batch: Tensor, painted: Tensor, terms: LossTerms) -> None:
         bad = None
+        saves = (step + 1) % self.options.checkpoint_every == 0 or step + 1 == self.options.steps
         if not math.isfinite(terms.total.item()):
             bad = f"the loss is {terms.total.item()}"
-        elif step % 10 == 0 and painted.detach().float().std(dim=(2, 3)).mean() < FLATTEST:
+        elif not torch.stack([numbers.isfinite().all() for numbers in self.plain_net.parameters()]).all():
+            bad = "the gradient overflowed"  # where the loss itself does not, yet
+        elif (step % 10 == 0 or saves) and _is_flat(painted) and not _is_flat(batch):
             bad = "the output has gone flat, one colour all over"
         if bad:
             raise DivergedError(
@@ -231,6 +232,10 @@ class Trainer:
             scaler=self.scaler.state_dict(),
             seconds=self.seconds,
         )
+
+
+def _is_flat(rgb: Tensor) -> bool:
+    return bool(rgb.detach().float().std(dim=(2, 3)).mean() < FLATTEST)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ Weights come from one of three places, always named and never swapped in silence
 from __future__ import annotations
 
 import hashlib
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -201,10 +202,16 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], Convention]:
     hint = "delete it if it lies in the cache, or name another file with --vgg"
     try:
         if path.suffix != ".safetensors":
-            return torch.load(path, map_location="cpu", weights_only=True), TORCHVISION
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise ValueError("it holds no state dict")
+            return state, TORCHVISION
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    # What torch says is a page about its own versions, or whatever its unpickler stumbled over.
+    except (pickle.UnpicklingError, LookupError, AttributeError, TypeError) as exc:
+        raise VggError(f"the VGG weights {path} could not be read: it is no state dict", hint) from exc
     except (OSError, RuntimeError, SafetensorError, ValueError, EOFError) as exc:
         raise VggError(f"the VGG weights {path} could not be read: {exc}", hint) from exc
     if "sha256" in meta and meta["sha256"] != _digest(state):

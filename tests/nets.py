@@ -1,0 +1,96 @@
+"""Nets, checkpoints and photographs made from nothing: no training, no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylecam.frames import Pixels
+from stylecam.neural.checkpoint import Checkpoint
+from stylecam.neural.options import Objective
+from stylecam.neural.transformer import NetSpec, TransformerNet
+
+GRAM_SIDES = {"relu1_2": 8, "relu2_2": 12}
+
+
+def make_net(
+    width: float = 0.25, styles: int = 1, upsampling: str = "nearest", seed: int = 0
+) -> TransformerNet:
+    """A net whose norms scale and shift too, so that none of them can be left out unnoticed."""
+    torch.manual_seed(seed)
+    net = TransformerNet(NetSpec(width=width, styles=styles, upsampling=upsampling))
+    for name, parameter in net.named_parameters():
+        if "norm.weight" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+        elif "norm.bias" in name:
+            torch.nn.init.normal_(parameter, 0, 0.3)
+    # Before training the painting is nearly grey: mistakes in colour would drown in rounding.
+    torch.nn.init.normal_(net.paint.weight, 0, net.paint.weight[0].numel() ** -0.5)
+    assert net.paint.bias is not None
+    torch.nn.init.normal_(net.paint.bias, 0, 0.3)
+    return net.eval().requires_grad_(False)
+
+
+def make_checkpoint(styles: int = 1, seed: int = 0) -> Checkpoint:
+    net = make_net(styles=styles, seed=seed)
+    grams = {}
+    for layer, side in GRAM_SIDES.items():
+        features = torch.randn(styles, side, 50)
+        grams[layer] = features @ features.mT / 50
+    return Checkpoint(
+        spec=net.spec,
+        net=net.state_dict(),
+        step=7,
+        objective=Objective(content_layer="relu2_2", style_layers=tuple(grams), style_size=64),
+        grams=grams,
+        about={
+            "style": "tiny", "title": "Tiny", "painter": "Nobody", "year": "1889", "licence": "CC0",
+            "training": {"steps": 7, "batch": 2, "crop": 64, "data": "noise", "seed": 0,
+                         "seconds": 1, "held_out": ["a.png"]},
+        },
+    )  # fmt: skip
+
+
+def with_half_weights(net: TransformerNet) -> TransformerNet:
+    """The net that a weights file holds: its numbers rounded to half precision, computed with in fp32."""
+    rounded = TransformerNet(net.spec)
+    rounded.load_state_dict({name: value.half().float() for name, value in net.state_dict().items()})
+    return rounded.eval().requires_grad_(False)
+
+
+def paint(net: TransformerNet, frames: Pixels, mix: list[float] | None = None) -> Pixels:
+    """What a net for RGB makes of BGR frames, by the plainest way: the truth for every file and engine."""
+    rgb = torch.from_numpy(frames[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        painted: Tensor = net(rgb, None if mix is None else torch.tensor([mix]))
+    pixels: Pixels = painted.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()[..., ::-1]
+    return pixels
+
+
+def noise(*shape: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def distance(a: Pixels, b: Pixels) -> int:
+    """The largest difference of two arrays of the same shape, of 255."""
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype == np.uint8
+    return int(np.abs(a.astype(int) - b).max())
+
+
+def psnr_db(a: Pixels, b: Pixels) -> float:
+    assert a.shape == b.shape
+    return float(10 * np.log10(255**2 / max(np.square(a.astype(float) - b).mean(), 1e-9)))
+
+
+def write_photos(folder: Path, count: int, size_wh: tuple[int, int] = (80, 72)) -> list[Path]:
+    """Photographs that differ: coarse noise, enlarged, in PNG files that sort by number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"photo{index:02d}.png" for index in range(count)]
+    for index, file in enumerate(files):
+        cv2.imwrite(str(file), cv2.resize(noise(9, 10, 3, seed=index), size_wh))
+    return files

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+from nets import distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
+from platformdirs import user_cache_path
+
+import stylecam.engines
+from stylecam.engines import BACKENDS, on_gpu, open_engine
+from stylecam.engines import openvino as openvino_module
+from stylecam.engines.base import Engine
+from stylecam.engines.cuda import cuda_problem, has_tensorrt
+from stylecam.engines.openvino import OpenVinoEngine
+from stylecam.engines.ort import LADDER_HW, OrtEngine, open_session, provider_options, run_bound
+from stylecam.errors import (
+    BackendMissingError,
+    DeviceUnavailableError,
+    EngineError,
+    InferenceError,
+    StylecamError,
+)
+from stylecam.neural.checkpoint import Checkpoint
+from stylecam.neural.transformer import TransformerNet
+from stylecam.styles import Style, read_style
+
+CASES = [
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("torchscript", "fp32"),
+    ("torchscript", "bf16"),
+]
+SHAPES = [(1, 16, 16), (4, 45, 67), (1, 17, 130), (4, 64, 96), (2, 16, 31)]
+THIRDS = [0.2, 0.5, 0.3]
+
+without_cuda = pytest.mark.skipif(not cuda_problem(), reason="this machine has CUDA")
+on_cuda = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def engine(request: pytest.FixtureRequest, tiny_style: Style) -> Iterator[Engine]:
+    with open_or_skip(tiny_style, *request.param) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def three_styles(request: pytest.FixtureRequest, tiny_styles_path: Path) -> Iterator[Engine]:
+    with open_or_skip(read_style(tiny_styles_path), *request.param) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def net(tiny_checkpoint: Checkpoint) -> TransformerNet:
+    """The truth: torch's net for RGB, with the weights that the file holds."""
+    return with_half_weights(tiny_checkpoint.build_net())
+
+
+def open_or_skip(style: Style, backend: str, precision: str) -> Engine:
+    try:
+        return open_engine(style, backend, "cpu", precision)
+    except DeviceUnavailableError as exc:
+        if precision == "fp32":
+            raise
+        pytest.skip(f"this CPU does not do {precision} in {backend}: {exc}")
+
+
+def check_same(engine: Engine, found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.dtype == np.uint8
+    assert found.shape == wanted.shape
+    if engine.precision == "fp32":
+        assert distance(found, wanted) <= 1
+    else:
+        assert psnr_db(found, wanted) >= 40
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_paints_as_torch_does(engine: Engine, net: TransformerNet, shape: tuple[int, ...]) -> None:
+    frames = noise(*shape, 3)
+    check_same(engine, engine.infer(frames), paint(net, frames))
+
+
+def test_frames_of_a_batch_do_not_touch_each_other(engine: Engine, net: TransformerNet) -> None:
+    frames = np.stack([noise(32, 48, 3, seed=seed) for seed in range(4)])
+    painted = engine.infer(frames)
+    for index in (0, 3):
+        check_same(engine, painted[index : index + 1], paint(net, frames[index : index + 1]))
+
+
+def test_the_result_is_a_new_array(engine: Engine) -> None:
+    frames, others = noise(1, 32, 48, 3, seed=1), noise(1, 32, 48, 3, seed=2)
+    before = frames.copy()
+    first = engine.infer(frames)
+    kept = first.copy()
+    second = engine.infer(others)
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(frames, before)
+    assert (second != first).any()
+    assert not np.shares_memory(first, frames)
+    first[:] = 0  # a sink may draw on it
+    np.testing.assert_array_equal(engine.infer(frames), kept)
+
+
+def test_frames_need_not_lie_in_one_piece(engine: Engine) -> None:
+    wide = noise(2, 40, 90, 3)
+    view = wide[:, ::2, ::-2]
+    assert not view.flags.c_contiguous
+    np.testing.assert_array_equal(engine.infer(view), engine.infer(view.copy()))
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_frames_may_be_read_only(engine: Engine) -> None:
+    frames = noise(1, 32, 48, 3)
+    wanted = engine.infer(frames)
+    frames.flags.writeable = False
+    np.testing.assert_array_equal(engine.infer(frames), wanted)
+
+
+@pytest.mark.parametrize("mix", [[1.0, 0, 0], [0, 0, 1.0], THIRDS])
+def test_styles_mix(three_styles: Engine, mix: list[float]) -> None:
+    truth = with_half_weights(make_checkpoint(styles=3).build_net())
+    frames = noise(2, 37, 46, 3)
+    check_same(three_styles, three_styles.infer(frames, mix), paint(truth, frames, mix))
+
+
+def test_the_first_style_is_the_default(three_styles: Engine) -> None:
+    frames = noise(1, 32, 48, 3)
+    np.testing.assert_array_equal(three_styles.infer(frames), three_styles.infer(frames, [1, 0, 0]))
+    assert psnr_db(three_styles.infer(frames), three_styles.infer(frames, [0, 1, 0])) < 30
+
+
+def test_a_wrong_number_of_weights_is_refused(engine: Engine) -> None:
+    with pytest.raises(InferenceError, match="holds 1 styles, not 2"):
+        engine.infer(noise(1, 32, 48, 3), [0.5, 0.5])
+
+
+def test_a_weight_too_few_is_refused(three_styles: Engine) -> None:
+    with pytest.raises(InferenceError, match="holds 3 styles, not 1"):
+        three_styles.infer(noise(1, 32, 48, 3), [1])
+
+
+def test_one_weight_for_one_style_is_fine(engine: Engine) -> None:
+    frames = noise(1, 32, 48, 3)
+    np.testing.assert_array_equal(engine.infer(frames, [1.0]), engine.infer(frames))
+
+
+@pytest.mark.parametrize("shape", [(1, 15, 64, 3), (1, 64, 8, 3), (1, 1, 1, 3), (1, 16, 9000, 3)])
+def test_sizes_out_of_range_are_refused(engine: Engine, shape: tuple[int, ...]) -> None:
+    with pytest.raises(StylecamError, match=f"frame size {shape[2]}x{shape[1]} is out of range"):
+        engine.infer(noise(*shape))
+
+
+def test_closing_twice_is_fine(tiny_style: Style) -> None:
+    for backend in BACKENDS:
+        opened = open_engine(tiny_style, backend, "cpu", "fp32")
+        opened.close()
+        opened.close()
+
+
+@pytest.mark.slow
+def test_4k(engine: Engine) -> None:
+    """Compared with itself: a 4K frame that repeats one tile, far from the seams, repeats the result."""
+    frames = np.tile(noise(1, 144, 160, 3), (1, 15, 24, 1))
+    assert frames.shape == (1, 2160, 3840, 3)
+    painted = engine.infer(frames)
+    assert painted.shape == frames.shape
+    assert painted.std() > 10
+    tile, next_tile = painted[:, 576:720, 640:800], painted[:, 720:864, 800:960]
+    assert psnr_db(tile, next_tile) > 40
+
+
+# What is named is done or fails; what is left open is chosen and told.
+
+
+@pytest.mark.parametrize(("backend", "precision"), CASES)
+def test_it_says_what_it_runs_on(tiny_style: Style, backend: str, precision: str) -> None:
+    with open_or_skip(tiny_style, backend, precision) as opened:
+        assert (opened.backend, opened.device, opened.precision) == (backend, "cpu", precision)
+        assert opened.choice == f"{backend} on cpu in {precision}"
+
+
+@without_cuda
+def test_auto_takes_openvino_where_there_is_no_gpu(
+    tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_engine(tiny_style) as opened:
+        assert (opened.backend, opened.device) == ("openvino", "cpu")
+        assert opened.choice == f"openvino on cpu in {opened.precision} (no CUDA: {cuda_problem()})"
+    assert not on_gpu()
+    monkeypatch.setattr(stylecam.engines, "find_spec", lambda name: None if name == "openvino" else object())
+    with open_engine(tiny_style) as opened:
+        assert (opened.backend, opened.precision) == ("onnxruntime", "fp32")
+        assert "openvino is not installed" in opened.choice
+
+
+def test_unknown_names_list_the_known(tiny_style: Style) -> None:
+    for named, hint in (
+        (("tensorflow", "auto", "auto"), "onnxruntime, openvino, torchscript"),
+        (("auto", "tpu", "auto"), "auto, cpu, cuda"),
+        (("auto", "auto", "int8"), "auto, fp32, fp16, bf16"),
+    ):
+        with pytest.raises(EngineError, match="is unknown") as caught:
+            open_engine(tiny_style, *named)
+        assert hint in caught.value.hint
+
+
+@without_cuda
+@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+def test_cuda_is_refused_where_there_is_none(tiny_style: Style, backend: str) -> None:
+    with pytest.raises(DeviceUnavailableError, match=r"CUDA|device cuda is not available"):
+        open_engine(tiny_style, backend, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("onnxruntime", "bf16"), ("onnxruntime", "fp16"), ("torchscript", "fp16")]
+)
+def test_a_precision_that_the_backend_lacks_is_refused(
+    tiny_style: Style, backend: str, precision: str
+) -> None:
+    with pytest.raises(DeviceUnavailableError, match=f"does not compute in {precision} on cpu"):
+        open_engine(tiny_style, backend, "cpu", precision)
+
+
+def test_a_backend_that_is_not_installed_says_how_to_get_it(
+    tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stylecam.engines, "find_spec", lambda name: None)
+    for backend, hint in (("openvino", "pip install openvino"), ("torchscript", "'stylecam[train]'")):
+        with pytest.raises(BackendMissingError, match=backend) as caught:
+            open_engine(tiny_style, backend, "cpu")
+        assert hint in caught.value.hint
+
+
+# ONNX Runtime
+
+
+@without_cuda
+@pytest.mark.skipif(sys.platform == "darwin", reason="no CUDA provider is built for macOS")
+def test_a_fallback_to_the_cpu_is_noticed(tiny_style: Style) -> None:
+    with pytest.raises(EngineError, match=r"fell back from CUDA|could not load the net"):
+        open_session(tiny_style.model.SerializeToString(), provider_options("cuda"))
+
+
+def test_the_wanted_provider_stands_first(user_folders: Path) -> None:
+    assert [name for name, _ in provider_options("cpu")] == ["CPUExecutionProvider"]
+    names = [name for name, _ in provider_options("cuda", tensorrt=True)]
+    assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    caches = [v for k, v in provider_options("cuda", tensorrt=True)[0][1].items() if k.endswith("_path")]
+    assert all(Path(folder).is_relative_to(user_folders) for folder in caches)
+
+
+def test_a_fixed_shape_replaces_the_free_one(tiny_style: Style, net: TransformerNet) -> None:
+    session = open_session(tiny_style.model.SerializeToString(), provider_options("cpu"), (2, 32, 48))
+    assert session.get_inputs()[0].shape == [2, 32, 48, 3]
+    frames = noise(2, 32, 48, 3)
+    assert distance(run_bound(session, {"frames": frames}, "cpu"), paint(net, frames)) <= 1
+    with pytest.raises(Exception, match="dimensions"):
+        run_bound(session, {"frames": noise(1, 32, 48, 3)}, "cpu")
+
+
+def test_each_size_of_the_ladder_has_a_session_of_its_own(
+    tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT's way, walked on the CPU: the sizes are those of every CUDA machine."""
+    monkeypatch.setattr("stylecam.engines.ort.has_tensorrt", lambda: True)
+    cpu = provider_options("cpu")
+    monkeypatch.setattr("stylecam.engines.ort.provider_options", lambda device, tensorrt: cpu)
+    engine = OrtEngine(tiny_style)
+    engine.device = "cuda"
+    for shape in ((1, 360, 640), (1, 361, 640), (1, 100, 100), (4, 360, 640)):
+        engine._session(shape)
+    assert set(engine._sessions) == {None, (1, 360, 640), (4, 360, 640)}
+    assert engine._session((4, 360, 640)).get_inputs()[0].shape == [4, 360, 640, 3]
+    assert (720, 1280) in LADDER_HW
+
+
+# OpenVINO's precision
+
+
+@pytest.fixture
+def no_matrix_units(tmp_path: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CPU without AMX, and a cache that knows nothing; returns the file of what was measured."""
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in capabilities:
+        pytest.skip("this CPU has no bf16 at all, so there is nothing to choose")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(openvino_module, "has_amx", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return user_cache_path("stylecam") / "openvino" / "precision.json"
+
+
+@pytest.mark.parametrize("faster", ["fp32", "bf16"])
+def test_without_matrix_units_the_faster_precision_is_found_and_remembered(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch, faster: str
+) -> None:
+    tried: list[str] = []
+
+    def time(self: OpenVinoEngine, precision: str) -> float:
+        tried.append(precision)
+        return 1.0 if precision == faster else 2.0
+
+    monkeypatch.setattr(OpenVinoEngine, "_time", time)
+    for _ in range(2):
+        with open_engine(tiny_style, "openvino") as opened:
+            assert opened.precision == faster
+    assert tried == ["fp32", "bf16"]
+    assert list(json.loads(no_matrix_units.read_text()).values()) == [faster]
+
+
+def test_the_trial_really_measures(no_matrix_units: Path, tiny_style: Style) -> None:
+    with open_engine(tiny_style, "openvino") as opened:
+        assert list(json.loads(no_matrix_units.read_text()).values()) == [opened.precision]
+
+
+def test_a_cap_on_the_instructions_is_measured_for_itself(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenVinoEngine, "_time", lambda self, precision: len(precision))
+    open_engine(tiny_style, "openvino").close()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    open_engine(tiny_style, "openvino").close()
+    assert sorted("AVX2" in key for key in json.loads(no_matrix_units.read_text())) == [False, True]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
+def test_a_damaged_memory_is_measured_anew(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(
+        OpenVinoEngine, "_time", lambda self, precision: {"fp32": 1.0, "bf16": 2.0}[precision]
+    )
+    no_matrix_units.parent.mkdir(parents=True, exist_ok=True)
+    no_matrix_units.write_text(content)
+    open_engine(tiny_style, "openvino").close()
+    assert list(json.loads(no_matrix_units.read_text()).values()) == ["fp32"]
+
+
+def test_matrix_units_need_no_trial(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_module, "has_amx", lambda: True)
+    with open_engine(tiny_style, "openvino") as opened:
+        assert opened.precision == "bf16"
+    assert not no_matrix_units.exists()
+
+
+def test_only_so_many_pixels_stay_compiled(
+    tiny_style: Style, net: TransformerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_module, "_KEPT_PIXELS", 2 * 16 * 40)
+    with open_engine(tiny_style, "openvino", "cpu", "fp32") as opened:
+        assert isinstance(opened, OpenVinoEngine)
+        for shape in ((1, 16, 40), (1, 16, 36), (1, 16, 40), (1, 16, 44), (4, 16, 40), (1, 16, 40)):
+            frames = noise(*shape, 3)
+            assert distance(opened.infer(frames), paint(net, frames)) <= 1
+            pixels = [n * h * w for n, h, w, _ in opened._requests]
+            assert sum(pixels) <= 2 * 16 * 40 or len(pixels) == 1
+
+
+def test_old_compiled_nets_are_deleted(
+    tiny_style: Style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = user_cache_path("stylecam") / "openvino"
+    folder.mkdir(parents=True)
+    for age in range(40):
+        (folder / f"{age}.blob").touch()
+        os.utime(folder / f"{age}.blob", (1000 - age, 1000 - age))
+    open_engine(tiny_style, "openvino", "cpu", "fp32").close()
+    left = {int(blob.stem) for blob in folder.glob("*.blob") if int(blob.stem) < 40}
+    assert left == set(range(16))
+
+
+# TorchScript's cache
+
+
+def test_the_script_is_compiled_once(
+    tiny_style: Style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    open_engine(tiny_style, "torchscript", "cpu").close()
+    (cached,) = (user_cache_path("stylecam") / "torchscript").iterdir()
+    monkeypatch.setattr("stylecam.engines.torchscript.script", lambda net: pytest.fail("compiled again"))
+    open_engine(tiny_style, "torchscript", "cpu").close()
+    assert cached.suffix == ".ts"
+
+
+# CUDA
+
+
+@pytest.fixture(
+    params=[pytest.param("onnxruntime", marks=on_cuda), pytest.param("torchscript", marks=on_cuda)]
+)
+def cuda_engine(request: pytest.FixtureRequest, tiny_style: Style) -> Iterator[Engine]:
+    with open_engine(tiny_style, request.param, "cuda") as opened:
+        yield opened
+
+
+def test_cuda_runs_in_half_precision(cuda_engine: Engine, net: TransformerNet) -> None:
+    assert (cuda_engine.device, cuda_engine.precision) == ("cuda", "fp16")
+    for shape in SHAPES:
+        frames = noise(*shape, 3)
+        assert psnr_db(cuda_engine.infer(frames), paint(net, frames)) >= 40
+
+
+def test_cuda_gives_a_new_array_each_time(cuda_engine: Engine) -> None:
+    test_the_result_is_a_new_array(cuda_engine)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
+def test_onnxruntime_on_cuda_in_fp32(tiny_style: Style, net: TransformerNet) -> None:
+    with open_engine(tiny_style, "onnxruntime", "cuda", "fp32") as opened:
+        frames = noise(2, 45, 67, 3)
+        # The tensor cores round fp32 to TF32's ten bits.
+        assert psnr_db(opened.infer(frames), paint(net, frames)) >= 50
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
+def test_inputs_and_outputs_are_bound_on_the_gpu(tiny_style: Style, net: TransformerNet) -> None:
+    session = open_session(tiny_style.model.SerializeToString(), provider_options("cuda"))
+    assert session.get_providers()[0] == "CUDAExecutionProvider"
+    frames = noise(2, 45, 67, 3)
+    assert psnr_db(run_bound(session, {"frames": frames}, "cuda"), paint(net, frames)) >= 50
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
+@pytest.mark.skipif(not has_tensorrt(), reason="TensorRT is not installed")
+def test_tensorrt_takes_the_sizes_of_its_ladder(tiny_style: Style, net: TransformerNet) -> None:
+    with OrtEngine(tiny_style, "cuda") as opened:
+        for height, width in ((360, 640), (100, 100)):
+            frames = noise(1, height, width, 3)
+            assert psnr_db(opened.infer(frames), paint(net, frames)) >= 40
+        first = {key: session.get_providers()[0] for key, session in opened._sessions.items()}
+    assert first == {(1, 360, 640): "TensorrtExecutionProvider", None: "CUDAExecutionProvider"}
+
+
+def test_the_driver_is_asked_before_the_library() -> None:
+    """ONNX Runtime's GPU package lists the CUDA provider even where there is no driver."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("the CPU package of onnxruntime is installed")
+    driver = any(os.path.exists(f"/proc/driver/{name}") for name in ("nvidia", "nvidia-uvm"))
+    assert bool(cuda_problem()) is not driver

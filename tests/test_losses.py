@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stylecam.neural.losses import PerceptualLoss, gram_matrix, style_targets, total_variation
+from stylecam.neural.options import Objective
+from stylecam.neural.vgg import Vgg, load_vgg
+
+GOAL = Objective(
+    content_layer="relu2_1",
+    content_weight=3.0,
+    style_layers=("relu1_2", "relu2_1"),
+    style_weight=7.0,
+    tv_weight=0.11,
+)
+
+
+@pytest.fixture(scope="module")
+def vgg(vgg_file: Path) -> Vgg:
+    return load_vgg("vgg16", str(vgg_file))
+
+
+@pytest.fixture(scope="module")
+def loss(vgg: Vgg) -> PerceptualLoss:
+    torch.manual_seed(3)
+    return PerceptualLoss(vgg, GOAL, style_targets(vgg, GOAL, [pictures(1), pictures(1)]))
+
+
+def pictures(count: int) -> Tensor:
+    return torch.rand(count, 3, 20, 24) * 255
+
+
+def test_gram_matrix_is_the_sum_over_all_places() -> None:
+    features = torch.randn(2, 3, 4, 5)
+    wanted = np.zeros((2, 3, 3))
+    for n in range(2):
+        for a in range(3):
+            for b in range(3):
+                for y in range(4):
+                    for x in range(5):
+                        wanted[n, a, b] += float(features[n, a, y, x]) * float(features[n, b, y, x])
+    np.testing.assert_allclose(gram_matrix(features), wanted / (3 * 4 * 5), rtol=1e-5, atol=1e-6)
+
+
+def test_gram_matrix_stays_in_fp32_under_autocast() -> None:
+    features = torch.rand(1, 8, 32, 32) * 4
+    with torch.autocast("cpu", torch.bfloat16):
+        gram = gram_matrix(features)
+    flat = features.double().reshape(8, -1)
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram[0].double(), flat @ flat.mT / (8 * 32 * 32), rtol=1e-5, atol=0)
+
+
+def test_gram_matrix_of_half_precision_features_does_not_overflow() -> None:
+    gram = gram_matrix(torch.full((1, 2, 64, 64), 200.0, dtype=torch.float16))
+    torch.testing.assert_close(gram, torch.full((1, 2, 2), 200.0**2 / 2))
+
+
+def test_total_variation_is_the_mean_squared_difference_of_neighbours() -> None:
+    rgb = torch.rand(2, 3, 4, 5) * 255
+    for n in range(2):
+        picture = rgb[n].double().numpy()
+        across = [(picture[c, y, x + 1] - picture[c, y, x]) ** 2
+                  for c in range(3) for y in range(4) for x in range(4)]  # fmt: skip
+        down = [(picture[c, y + 1, x] - picture[c, y, x]) ** 2
+                for c in range(3) for y in range(3) for x in range(5)]  # fmt: skip
+        assert float(total_variation(rgb)[n]) == pytest.approx(np.mean(across) + np.mean(down), rel=1e-5)
+
+
+def test_terms_follow_their_formulas(vgg: Vgg, loss: PerceptualLoss) -> None:
+    rgb, original = pictures(2), pictures(2)
+    terms = loss.per_picture(rgb, loss.content_features(original), torch.tensor([1, 0]))
+    for n, style in ((0, 1), (1, 0)):
+        found = vgg(rgb[n : n + 1], ("relu1_2", "relu2_1"))
+        goal = vgg(original[n : n + 1], ("relu2_1",))["relu2_1"]
+        content = float((found["relu2_1"] - goal).double().square().mean())
+        by_style = 0.0
+        for layer, features in found.items():
+            flat = features[0].double().flatten(1)
+            target = getattr(loss, f"target_{layer}")[style].double()
+            by_style += float((flat @ flat.mT / flat.numel() - target).square().mean())
+        assert float(terms.content[n]) == pytest.approx(3 * content, rel=1e-4)
+        assert float(terms.style[n]) == pytest.approx(7 * by_style, rel=1e-4)
+        assert float(terms.tv[n]) == pytest.approx(0.11 * float(total_variation(rgb)[n]), rel=1e-4)
+
+
+def test_forward_is_the_mean_over_the_batch(loss: PerceptualLoss) -> None:
+    rgb, original = pictures(3), pictures(3)
+    each = loss.per_picture(rgb, loss.content_features(original))
+    mean = loss(rgb, original)
+    for term in ("content", "style", "tv"):
+        torch.testing.assert_close(getattr(mean, term), getattr(each, term).mean())
+    torch.testing.assert_close(mean.total, (each.content + each.style + each.tv).mean())
+
+
+def test_the_painting_itself_has_no_style_loss_and_the_photograph_no_content_loss(vgg: Vgg) -> None:
+    painting = pictures(1)
+    loss = PerceptualLoss(vgg, GOAL, style_targets(vgg, GOAL, [painting]))
+    terms = loss(painting, painting)
+    assert float(terms.content) == 0
+    assert float(terms.style) < 1e-6 * float(loss(pictures(1), painting).style)
+
+
+@pytest.mark.parametrize("term", ["content", "style", "tv"])
+def test_gradient_is_the_slope(loss: PerceptualLoss, term: str) -> None:
+    torch.manual_seed(1)
+    rgb, original = pictures(1).requires_grad_(), pictures(1)
+    getattr(loss(rgb, original), term).backward()
+    assert rgb.grad is not None
+    uphill = rgb.grad / rgb.grad.norm()
+    with torch.no_grad():
+        ahead, behind = (float(getattr(loss(rgb + far * uphill, original), term)) for far in (0.5, -0.5))
+    assert ahead - behind == pytest.approx(float(rgb.grad.norm()), rel=0.02)
+
+
+def test_content_features_carry_no_gradient(loss: PerceptualLoss) -> None:
+    assert not loss.content_features(pictures(1).requires_grad_()).requires_grad
