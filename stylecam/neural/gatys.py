@@ -44,5 +44,5 @@ def optimise(
 
     for iteration in range(iterations):
         before = rgb.detach().clone()
-        yield Iterate(iteration, before, float(optimizer.step(evaluate)))
+        yield Iterate(iteration, before, float(optimizer.step(evaluate).detach()))
     yield Iterate(iterations, rgb.detach(), float(evaluate().detach()))

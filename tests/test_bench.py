@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import stylecam, tree
+
+from stylecam.bench import WARM_UP_FRAMES, bench
+from stylecam.engines import open_engine
+from stylecam.frames import Pixels
+from stylecam.styles import Style
+
+BENCH = ("bench", "--size", "64x48", "--seconds", "0.2")
+
+
+def test_the_first_frames_are_not_counted(tiny_style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+    with open_engine(tiny_style, "onnxruntime", "cpu") as engine:
+        infer = engine.infer
+
+        def noted(frames: Pixels, style: object = None) -> Pixels:
+            shapes.append(frames.shape)
+            return infer(frames)
+
+        monkeypatch.setattr(engine, "infer", noted)
+        *_, meter = bench(engine, (64, 48), 0.1)
+    assert meter.wall_s >= 0.1
+    assert meter.frames == len(shapes) - WARM_UP_FRAMES > 0
+    assert set(shapes) == {(1, 48, 64, 3)}
+    assert 0 < meter.net_p50_ms <= meter.net_p95_ms
+
+
+def test_the_command(tiny_style_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = stylecam(*BENCH, "-s", tiny_style_path, "--json")
+    assert done.code == 0, done.err
+    common = {"frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output"}
+    assert done.figures.keys() == common | {"net_ms", "cpu"}
+    assert done.figures["net_ms"].keys() == {"p50", "p95"}
+    assert (done.figures["size_wh"], done.figures["output"]) == ([64, 48], "null")
+    assert f"{done.figures['fps']:.2f} fps at 64x48" in done.out
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_compare(tiny_style_path: Path) -> None:
+    done = stylecam(*BENCH, "-s", tiny_style_path, "--compare", "--json")
+    assert done.code == 0, done.err
+    compared = done.figures["compare"]
+    fps = compared["fps"]
+    assert fps.keys() == {"engine", "onnxruntime_cpu", "torch_eager_fp32"}
+    for rival in ("onnxruntime_cpu", "torch_eager_fp32"):
+        assert compared[f"times_{rival}"] == pytest.approx(fps["engine"] / fps[rival], abs=0.02)
+    assert compared["matmul_tflops"] > 0
+    assert compared["net_over_ideal"] > 0
+
+
+@pytest.mark.slow
+def test_the_count_of_operations(tiny_style: Style) -> None:
+    """By hand: each convolution is 2 * kernel^2 * ins * outs operations for each pixel it gives."""
+    from stylecam.neural.yardstick import net_gflop
+
+    width, height = 64, 48
+    a, b, c = 8, 16, 32
+    down = 81 * 3 * a + 9 * a * b / 4 + 9 * b * c / 16
+    body = 5 * 2 * 9 * c * c / 16
+    up = 9 * c * b / 4 + 9 * b * a + 81 * a * 3
+    assert net_gflop(tiny_style, (width, height)) == pytest.approx(2e-9 * width * height * (down + body + up))

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import Done, interrupted, noise_film, record_engine, stylecam, stylecam_apart, tree
+from films import pictures_of, times_of
+
+COMMON = {
+    "frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output",
+}  # fmt: skip
+LIVE = {"captured", "dropped", "latency_ms"}
+ONE_FRAME = "stylecam.meter:Meter.count_batch"
+SMALL_DEMO = ("--source", "demo", "--size", "64x48")
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@pytest.fixture
+def tiny(tiny_style_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small net's weights file; the working folder is empty, so that whatever is left there is seen."""
+    monkeypatch.chdir(tmp_path)
+    return tiny_style_path
+
+
+def succeeded(done: Done) -> Done:
+    assert (done.code, "error:" in done.err) == (0, False), done.err
+    return done
+
+
+def test_the_demo_for_a_while(tiny: Path, tmp_path: Path) -> None:
+    done = succeeded(stylecam("live", *SMALL_DEMO, "--sink", "null", "--seconds", 0.4, "-s", tiny, "--json"))
+    figures = done.figures
+    assert figures.keys() == COMMON | LIVE
+    assert figures["latency_ms"].keys() == {"p50", "p95"}
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["p95"]
+    # The clip has 30 frames a second; what was late is dropped, what was captured is accounted for.
+    assert 0 < figures["frames"] <= 12
+    assert figures["captured"] >= figures["frames"] + figures["dropped"]
+    assert (figures["size_wh"], figures["output"]) == ([64, 48], ["null"])
+    assert tree(tmp_path) == {}
+
+
+def test_a_film_is_played_like_a_camera_into_two_sinks(tiny: Path, tmp_path: Path) -> None:
+    film = noise_film(tmp_path / "in.mp4", 8)
+    done = succeeded(
+        stylecam("live", "--source", film, "--sink", "null", "--sink", "out.mp4", "-s", tiny, "--json")
+    )
+    figures = done.figures
+    assert figures["output"] == ["null", "out.mp4"]
+    assert figures["captured"] == 8
+    assert len(pictures_of(Path("out.mp4"))) == figures["frames"] == 8 - figures["dropped"]
+    assert figures["wall_s"] >= times_of(film)[-1]
+    assert sorted(tree(tmp_path)) == ["in.mp4", "out.mp4"]
+
+
+def test_recorded_frames_keep_their_times_whatever_was_dropped(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = noise_film(tmp_path / "in.mp4", 10)
+    calls = record_engine(monkeypatch, delay_s=0.25)
+    done = succeeded(stylecam("live", "--source", film, "--sink", "out.mp4", "-s", tiny, "--json"))
+    assert done.figures["dropped"] > 0
+    assert done.figures["frames"] == len(calls) == 10 - done.figures["dropped"]
+    tenths = [10 * time_s for time_s in times_of(Path("out.mp4"))]
+    assert tenths == pytest.approx([round(tenth) for tenth in tenths], abs=0.01)
+    assert tenths[-1] > len(tenths) - 1
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_well(tiny: Path, tmp_path: Path, number: int) -> None:
+    arguments = (*SMALL_DEMO, "--sink", "out.mp4", "--sink", "null", "-s", tiny, "--json")
+    done = succeeded(interrupted(ONE_FRAME, "live", *arguments, number=number))
+    assert "Traceback" not in done.err
+    assert len(pictures_of(Path("out.mp4"))) == done.figures["frames"] >= 5
+    assert list(tree(tmp_path)) == ["out.mp4"]
+
+
+def test_an_error_on_the_way_leaves_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_engine(monkeypatch, fail_at=3)
+    done = stylecam("live", *SMALL_DEMO, "--sink", "out.mp4", "-s", tiny)
+    assert done.code == 1
+    assert done.err.splitlines()[-2:] == ["error: the net was lost", "hint: find it again"]
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only X11 lacks a display")
+def test_no_display_is_an_error_and_no_abort(tiny: Path, tmp_path: Path) -> None:
+    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    done = stylecam_apart("live", *SMALL_DEMO, "-s", tiny, env=env)
+    assert done.code == 1
+    assert "error: no window could be opened" in done.err
+    assert "hint: " in done.err
+    assert tree(tmp_path) == {}
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An X server of its own, so that no other window can get the key."""
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        name = f":{server.stdout.readline().strip()}"
+        monkeypatch.setenv("DISPLAY", name)
+        yield name
+        server.terminate()
+
+
+@pytest.mark.window
+@pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="no Xvfb or no xdotool")
+def test_q_in_the_window_ends_it(tiny: Path, tmp_path: Path, display: str) -> None:
+    code = "from stylecam.cli import run; run()"
+    arguments = [*SMALL_DEMO, "--sink", "window", "--sink", "out.mp4", "-s", str(tiny)]
+    command = [sys.executable, "-c", code, "live", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        # A key pressed before the first picture is drawn is lost, so it is pressed until it is heard.
+        press = [
+            "xdotool",
+            "search",
+            "--sync",
+            "--onlyvisible",
+            "--name",
+            "^stylecam$",
+            "windowfocus",
+            "key",
+            "q",
+        ]
+        for _ in range(30):
+            subprocess.run(press, timeout=60, check=False, capture_output=True)
+            try:
+                process.wait(1)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        running = process.poll() is None
+        process.kill()
+        _, err = process.communicate()
+    assert not running, "q was not heard"
+    assert process.returncode == 0, err
+    assert list(tree(tmp_path)) == ["out.mp4"]
+    assert pictures_of(Path("out.mp4"))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import interrupted, noise, stylecam, stylecam_apart, tree
+
+from stylecam.frames import resize
+from stylecam.neural.vgg import TORCHVISION, Vgg
+from stylecam.pictures import Picture, read_picture, write_picture
+from stylecam.styles import read_style
+
+ONE_STEP = "stylecam.neural.train:Trainer.take_step"
+STEPS = 6
+NO_EXPORT = "import stylecam.neural.export as module; module.export = lambda name, path: path"
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Photographs, a painting and a perceptual net with random weights; the options to train on them."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for index in range(5):
+        blots = resize(noise((6, 5), index), (90, 80))
+        write_picture(Path("photos", f"{index}.png"), Picture(blots))
+    Path("photos", "broken.png").write_text("no picture")
+    write_picture(Path("painting.png"), Picture(resize(noise((8, 8), 9), (64, 64))))
+    torch.save(Vgg("vgg16", TORCHVISION).state_dict(), "vgg.pth")
+    return [
+        "train", "--content-dir", "photos", "--style-image", "painting.png", "--vgg", "vgg.pth", "-o", "out",
+        "--name", "blots", "--steps", STEPS, "--batch", 2, "--crop", 64, "--width", 0.25, "--held-out", 2,
+        "--style-size", 64, "--style-layers", "relu1_2,relu2_2", "--content-layer", "relu2_2",
+        "--style-weight", 0.01, "--checkpoint-every", 2, "--sample-every", 3, "--device", "cpu",
+        "--precision", "fp32", "--painter", "Nobody", "--title", "Blots", "--json",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_painting_becomes_a_style(studio: list[object], tmp_path: Path) -> None:
+    done = stylecam(*studio)
+    assert done.code == 0, done.err
+    weights = Path("out", "blots.onnx")
+    checkpoint = Path("out", "blots.ckpt")
+    assert done.figures == {"steps": STEPS, "checkpoint": str(checkpoint), "output": str(weights)}
+    kept = {"blots.ckpt", "blots.onnx", "blots.jsonl", "blots-loss.png", "blots-samples"}
+    assert {path.name for path in Path("out").iterdir()} == kept
+    assert [path.name for path in Path("out", "blots-samples").iterdir()] == [
+        "step-000003.jpg",
+        "step-000006.jpg",
+    ]
+    log = [json.loads(line) for line in Path("out", "blots.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, STEPS + 1))
+    card = read_style(weights).card
+    assert (card["style"], card["title"], card["painter"]) == ("blots", "Blots", "Nobody")
+    assert (card["training"]["steps"], len(card["training"]["held_out"])) == (STEPS, 2)
+    photo = Path("photos", "0.png")
+    shown = stylecam("image", photo, "-o", "out.png", "--style", weights)
+    assert shown.code == 0, shown.err
+    assert read_picture(Path("out.png")).bgr.shape == (80, 90, 3)
+
+
+def interrupted_training(studio: list[object], number: int) -> int:
+    """Interrupt a training soon; return the step at which it stopped."""
+    done = interrupted(ONE_STEP, *studio, number=number, after=1)
+    assert done.code == 130, done.err
+    assert done.err.splitlines()[-1] == "interrupted"
+    assert "go on with --resume" in done.err
+    assert "Traceback" not in done.err
+    assert "blots.onnx" not in tree(Path("out"))
+    stopped_at = int(torch.load("out/blots.ckpt", weights_only=True)["step"])
+    assert 1 <= stopped_at < STEPS
+    return stopped_at
+
+
+@pytest.mark.slow
+@posix
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(studio: list[object]) -> None:
+    stopped_at = interrupted_training(studio, signal.SIGINT)
+    # All in processes of their own: what else a process has loaded changes how torch adds up.
+    for more in (["--resume"], ["-o", "through"]):
+        done = stylecam_apart(*studio, *more, code=NO_EXPORT)
+        assert done.code == 0, done.err
+    log = [json.loads(line) for line in Path("out", "blots.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, STEPS + 1))
+    assert stopped_at < STEPS
+    nets = [torch.load(f"{folder}/blots.ckpt", weights_only=True)["net"] for folder in ("out", "through")]
+    for name, tensor in nets[0].items():
+        np.testing.assert_array_equal(tensor.numpy(), nets[1][name].numpy(), err_msg=name)
+    refused = stylecam(*studio, "--resume", "--batch", 1)
+    assert refused.code == 1
+    assert "batch was 2" in refused.err
+
+
+@pytest.mark.slow
+@posix
+def test_a_job_that_is_told_to_end_leaves_a_checkpoint(studio: list[object]) -> None:
+    interrupted_training(studio, signal.SIGTERM)
+
+
+def test_a_folder_that_cannot_be_written(studio: list[object], tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    for folder in ("vgg.pth", "vgg.pth/deeper"):
+        done = stylecam(*studio, "-o", folder)
+        assert done.code == 1
+        assert f"error: {folder} cannot be written" in done.err
+        assert tree(tmp_path) == before
+
+
+def test_a_net_that_is_not_the_backbone(studio: list[object], tmp_path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(3)}, "other.pth")
+    before = tree(tmp_path)
+    done = stylecam(*studio, "--vgg", "other.pth")
+    assert done.code == 1
+    assert "error: other.pth does not hold the net vgg16" in done.err
+    assert tree(tmp_path) == before

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import as_user_style, stylecam
+
+from stylecam import doctor
+from stylecam.doctor import Finding, examine
+from stylecam.engines import BACKENDS, open_engine
+from stylecam.errors import DeviceUnavailableError
+
+
+@dataclass
+class Distribution:
+    """As much of an installed package as is looked at."""
+
+    metadata: dict[str, str | None]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tiny_style_path: Path) -> Iterator[None]:
+    """No search for cameras, and a small net as the default style."""
+    monkeypatch.setattr(doctor, "find_cameras", list)
+    with as_user_style(tiny_style_path, "starry"), as_user_style(tiny_style_path, "starry-fast"):
+        yield
+
+
+def findings(subject: str) -> list[Finding]:
+    return [finding for finding in examine() if finding.subject == subject]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *names: str | None) -> None:
+    found = [Distribution({"Name": name}) for name in names]
+    monkeypatch.setattr("stylecam.doctor.metadata.distributions", lambda: found)
+
+
+@pytest.mark.usefixtures("quick")
+def test_engines_are_tried_and_say_what_they_run_on() -> None:
+    found = {finding.subject: finding for finding in examine()}
+    for backend in BACKENDS:
+        assert found[backend].ok, found[backend]
+        assert "runs on cpu in " in found[backend].value or "runs on cuda in " in found[backend].value
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_engine_that_fails_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = open_engine
+
+    def failing(style: Any, backend: str) -> Any:
+        if backend == "onnxruntime":
+            raise DeviceUnavailableError("onnxruntime fell back from CUDA to the CPU", "install CUDA")
+        return real(style, backend)
+
+    monkeypatch.setattr(doctor, "open_engine", failing)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name in ("torch", "openvino") else name)
+    found = {finding.subject: finding for finding in examine()}
+    assert not found["onnxruntime"].ok
+    assert "fell back from CUDA" in found["onnxruntime"].value
+    assert not found["openvino"].ok
+    assert found["torchscript"] == Finding("torchscript", "not installed (torch)", ok=True)
+
+
+@pytest.mark.usefixtures("quick")
+def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_try_engine", lambda backend: Finding(backend, ""))
+    install(monkeypatch, "numpy", "opencv-python", "opencv-python-headless", "onnxruntime", None)
+    (conflict,) = findings("conflict")
+    assert not conflict.ok
+    assert "pip uninstall opencv-python opencv-python-headless" in conflict.value
+    install(monkeypatch, "onnxruntime", "onnxruntime-gpu", "opencv-contrib-python", "opencv-python")
+    assert len(findings("conflict")) == 2
+    install(monkeypatch, "onnxruntime-gpu", "opencv-python", "OpenVINO")
+    assert findings("conflict") == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_style_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_try_engine", lambda backend: Finding(backend, ""))
+    monkeypatch.setattr(doctor, "style_files", dict)
+    assert findings("styles") == [Finding("styles", "0 weights files", ok=False)]
+
+
+def test_the_cpu() -> None:
+    assert "cores" in doctor.describe_cpu()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_try_engine", lambda backend: Finding(backend, "runs"))
+    install(monkeypatch, "opencv-python")
+    good = stylecam("doctor")
+    assert good.code == 0
+    assert all(line.startswith("ok ") for line in good.out.splitlines())
+    for subject in ("python", "cpu", "cuda", *BACKENDS, "styles", "cameras", "window", "cache"):
+        assert f"\nok  {subject} " in good.out
+    install(monkeypatch, "opencv-python", "opencv-python-headless")
+    bad = stylecam("doctor", "--json")
+    assert bad.code == 1
+    assert bad.err.startswith("error: ")
+    (wrong,) = (finding for finding in bad.figures["findings"] if not finding["ok"])
+    assert wrong["subject"] == "conflict"
+    assert "!!  conflict" in stylecam("doctor").out
