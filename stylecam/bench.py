@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from stylecam.engines import open_engine
 from stylecam.engines.base import Engine
@@ -34,6 +37,18 @@ def bench(engine: Engine, size_wh: tuple[int, int], seconds: float) -> Iterator[
                 yield meter
                 if meter.wall_s >= seconds:
                     return
+
+
+def net_only_fps(engine: Engine, size_wh: tuple[int, int], seconds: float) -> float:
+    """Return the rate of the net by itself, on one frame over and over: what no pipeline can pass."""
+    frame = np.random.default_rng(0).integers(0, 256, (1, size_wh[1], size_wh[0], 3), np.uint8)
+    times_s: list[float] = []
+    engine.infer(frame)
+    while sum(times_s) < seconds:
+        began_s = time.perf_counter()
+        engine.infer(frame)
+        times_s.append(time.perf_counter() - began_s)
+    return 1 / median(times_s)
 
 
 def compare(style: Style, engine: Engine, size_wh: tuple[int, int], seconds: float) -> dict[str, Any]:

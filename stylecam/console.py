@@ -20,6 +20,11 @@ def say(text: str) -> None:
     messages.print(text, markup=False)
 
 
+def show(text: str) -> None:
+    """Print a line of a result, to stdout."""
+    print(text, flush=True)
+
+
 def print_json(values: dict[str, Any]) -> None:
     """Print one JSON object on a line of its own."""
     print(json.dumps(values))

@@ -33,7 +33,11 @@ def optimise(
         target = loss.content_features(content)
     # L-BFGS flattens with view(-1), which channels_last memory refuses.
     rgb = start.clone().contiguous().requires_grad_()
-    optimizer = torch.optim.LBFGS([rgb], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+    # max_eval defaults to 1.25 times max_iter and bounds the line search too: left at 1 it would
+    # accept steps uphill.
+    optimizer = torch.optim.LBFGS(
+        [rgb], max_iter=1, max_eval=30, history_size=20, line_search_fn="strong_wolfe"
+    )
 
     def evaluate() -> Tensor:
         optimizer.zero_grad()

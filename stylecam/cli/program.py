@@ -1,0 +1,108 @@
+"""The program itself: how a function becomes a command, and what all commands that stylize share."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from stylecam import __version__
+from stylecam.arguments import Backend, Device, NetKind, Precision
+from stylecam.console import print_json, say, show
+from stylecam.errors import BackendMissingError, StylecamError
+
+if TYPE_CHECKING:
+    from stylecam.engines.base import Engine
+    from stylecam.meter import Meter
+    from stylecam.styles import Style
+
+P = ParamSpec("P")
+app = typer.Typer(
+    name="stylecam",
+    help="Paint a webcam, a film or a photo in the manner of a painting, in real time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Make a function a command: its errors become two lines and exit 1, Ctrl-C exit 130."""
+
+    @app.command()
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except StylecamError as exc:
+            if kwargs.get("debug"):
+                traceback.print_exc()
+            say(f"error: {exc.message}\nhint: {exc.hint}")
+            raise typer.Exit(1) from exc
+        except KeyboardInterrupt as exc:
+            say("interrupted")
+            raise typer.Exit(130) from exc
+
+    return wrapped
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        show(f"stylecam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def load(
+    stack: ExitStack, style: str, net: NetKind, engine: Backend, device: Device, precision: Precision
+) -> tuple[Style, Engine]:
+    """Read a style and open it in an engine that `stack` closes; say what was chosen."""
+    from stylecam.engines import on_gpu, open_engine
+    from stylecam.styles import find_style
+
+    found = find_style(style, net.value, on_gpu=on_gpu(engine.value, device.value))
+    loaded = stack.enter_context(open_engine(found, engine.value, device.value, precision.value))
+    say(f"{found.name} ({found.net} net): {loaded.choice}")
+    return found, loaded
+
+
+def finish(
+    json: bool, meter: Meter, size_wh: tuple[int, int], style: Style, engine: Engine, **more: Any
+) -> None:
+    """Print the figures that every command that stylizes has, where they were asked for."""
+    if json:
+        figures = {
+            "frames": meter.frames, "fps": round(meter.fps, 2), "wall_s": round(meter.wall_s, 3),
+            "size_wh": size_wh, "engine": engine.backend, "device": engine.device,
+            "precision": engine.precision, "style": style.name, "net": style.net,
+        }  # fmt: skip
+        print_json(figures | more)
+
+
+def percentiles(meter: Meter, what: str) -> dict[str, float]:
+    """Return p50 and p95 of the meter's "latency" or "net", in milliseconds."""
+    return {f"p{p}": round(float(getattr(meter, f"{what}_p{p}_ms")), 1) for p in (50, 95)}
+
+
+def neural(module: str) -> Any:
+    """Import a module that needs torch, or say how to get it."""
+    try:
+        return import_module(f"stylecam.neural.{module}")
+    except ModuleNotFoundError as exc:
+        raise BackendMissingError(
+            f"this needs the package {exc.name}", "pip install 'stylecam[train]'"
+        ) from exc
