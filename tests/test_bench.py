@@ -35,7 +35,7 @@ def test_the_command(tiny_style_path: Path, tmp_path: Path, monkeypatch: pytest.
     done = stylecam(*BENCH, "-s", tiny_style_path, "--json")
     assert done.code == 0, done.err
     common = {"frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output"}
-    assert done.figures.keys() == common | {"net_ms", "cpu"}
+    assert done.figures.keys() == common | {"net_ms", "net_only_fps", "cpu"}
     assert done.figures["net_ms"].keys() == {"p50", "p95"}
     assert (done.figures["size_wh"], done.figures["output"]) == ([64, 48], "null")
     assert f"{done.figures['fps']:.2f} fps at 64x48" in done.out

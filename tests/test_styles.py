@@ -104,7 +104,7 @@ def test_altered_weights_are_noticed(tmp_path: Path, tiny_style: Style, tiny_sty
     )
     whole[whole.index(weights) + 100] ^= 1
     (tmp_path / "a.onnx").write_bytes(whole)
-    with pytest.raises(StyleError, match="damaged: its weights are not the ones"):
+    with pytest.raises(StyleError, match="damaged: its graph is not the one"):
         read_style(tmp_path / "a.onnx")
 
 
