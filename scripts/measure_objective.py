@@ -21,23 +21,14 @@ from stylecam.neural.data import center_crop, to_tensor
 from stylecam.neural.deploy import load_net
 from stylecam.neural.device import autocast, pick_device, pick_precision
 from stylecam.neural.gatys import optimise
+from stylecam.neural.judge import load_objective
 from stylecam.neural.losses import PerceptualLoss
-from stylecam.neural.options import Objective
-from stylecam.neural.transformer import TransformerNet
-from stylecam.neural.vgg import load_vgg
+from stylecam.neural.transformer import StyleNet
 from stylecam.pictures import read_picture
-from stylecam.styles import Style, find_style
+from stylecam.styles import find_style
 
 
-def load_objective(style: Style) -> PerceptualLoss:
-    """Return the objective the style was trained on; its Gram matrices travel with the weights."""
-    objective = Objective.from_card(style.card["objective"])
-    targets = {layer: torch.from_numpy(gram) for layer, gram in style.grams.items()}
-    vgg = load_vgg(objective.backbone, objective.vgg)
-    return PerceptualLoss(vgg, objective, targets).to(memory_format=torch.channels_last)
-
-
-def measure(photo: Path, net: TransformerNet, loss: PerceptualLoss, side: int, most: int) -> dict[str, float]:
+def measure(photo: Path, net: StyleNet, loss: PerceptualLoss, side: int, most: int) -> dict[str, float]:
     """Return the objective of photograph, net and optimisation, and the iterations that equal the net."""
     device = pick_device("cpu")
     precision = pick_precision(device)

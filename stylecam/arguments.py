@@ -20,6 +20,13 @@ class NetKind(StrEnum):
     fast = "fast"
 
 
+class TrainedKind(StrEnum):
+    """Which of the two nets to train."""
+
+    full = "full"
+    fast = "fast"
+
+
 class Backend(StrEnum):
     """The library that runs the net."""
 
@@ -84,5 +91,11 @@ JsonFlag: TypeAlias = Annotated[
 DebugFlag: TypeAlias = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 SizeOption: TypeAlias = Annotated[
     str | None, typer.Option("--size", metavar="WxH", help="Scale the frames first, e.g. 640x480.")
+]
+SmoothOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--smooth", metavar="0..1", help="How much of the last frame to carry over, against flicker."
+    ),
 ]
 Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]

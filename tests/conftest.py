@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import cv2  # noqa: F401  before av, wherever a test imports that
+import cv2  # before av, wherever a test imports that
 import pytest
 import torch
-from nets import make_checkpoint
+from nets import MakeFile, make_checkpoint, noise, write_photos
+from training import Make, save_teacher
 
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stylecam.neural.export import export
+from stylecam.neural.options import Objective, TrainOptions
 from stylecam.neural.vgg import TORCHVISION, Vgg
 from stylecam.styles import Style, read_style
 
@@ -58,32 +63,100 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny") / "tiny.ckpt"
-    save_checkpoint(make_checkpoint(), path)
-    return path
+def make_ckpt(tmp_path_factory: pytest.TempPathFactory) -> MakeFile:
+    """Write the checkpoint of a tiny net, of a kind and for so many styles, when first asked for."""
+
+    @cache
+    def make(kind: str, styles: int) -> Path:
+        path = tmp_path_factory.mktemp(f"{kind}{styles}") / "tiny.ckpt"
+        save_checkpoint(make_checkpoint(styles, kind=kind), path)
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")
+def make_onnx(make_ckpt: MakeFile) -> MakeFile:
+    """Export what `make_ckpt` makes, into a weights file beside it."""
+
+    @cache
+    def make(kind: str, styles: int) -> Path:
+        checkpoint = make_ckpt(kind, styles)
+        return export(str(checkpoint), checkpoint.with_name("tiny.onnx" if styles == 1 else "tinies.onnx"))
+
+    return make
+
+
+@pytest.fixture
+def kind() -> str:
+    """The kind of net that all fixtures called tiny are about; some files of tests go through both."""
+    return "full"
+
+
+@pytest.fixture
+def tiny_checkpoint_path(make_ckpt: MakeFile, kind: str) -> Path:
+    return make_ckpt(kind, 1)
+
+
+@pytest.fixture
 def tiny_checkpoint(tiny_checkpoint_path: Path) -> Checkpoint:
     """A quarter-width net with random parameters, as read from its file."""
     return load_checkpoint(tiny_checkpoint_path)
 
 
-@pytest.fixture(scope="session")
-def tiny_style_path(tiny_checkpoint_path: Path) -> Path:
+@pytest.fixture
+def tiny_style_path(make_onnx: MakeFile, kind: str) -> Path:
     """The weights file tiny.onnx, exported from `tiny_checkpoint`."""
-    return export(str(tiny_checkpoint_path), tiny_checkpoint_path.with_name("tiny.onnx"))
+    return make_onnx(kind, 1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tiny_style(tiny_style_path: Path) -> Style:
     return read_style(tiny_style_path)
 
 
-@pytest.fixture(scope="session")
-def tiny_styles_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def tiny_styles_path(make_onnx: MakeFile, kind: str) -> Path:
     """A weights file like `tiny_style_path`, of a net that carries three styles."""
-    checkpoint = tmp_path_factory.mktemp("tinies") / "tinies.ckpt"
-    save_checkpoint(make_checkpoint(styles=3), checkpoint)
-    return export(str(checkpoint), checkpoint.with_name("tinies.onnx"))
+    return make_onnx(kind, 3)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, 8)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("paintings") / "Waves.png"
+    cv2.imwrite(str(path), cv2.resize(noise(12, 16, 3, seed=99), (64, 48)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def objective(vgg_file: Path) -> Objective:
+    return Objective(
+        vgg=str(vgg_file), content_layer="relu2_2", style_layers=("relu1_2", "relu2_2"), style_size=64
+    )
+
+
+@pytest.fixture
+def make(photos: Path, painting: Path, objective: Objective, tmp_path: Path) -> Make:
+    basic = TrainOptions(
+        style_images=(painting,), content_dir=photos, out_dir=tmp_path / "out", name="waves", steps=6,
+        batch=1, crop=64, width=0.1, objective=objective, held_out=2, device="cpu", precision="fp32",
+    )  # fmt: skip
+
+    def make_options(**changes: Any) -> TrainOptions:
+        aims = {key: changes.pop(key) for key in list(changes) if key in Objective.__dataclass_fields__}
+        return replace(basic, objective=replace(objective, **aims), **changes)
+
+    return make_options
+
+
+@pytest.fixture
+def teacher(objective: Objective, tmp_path: Path) -> str:
+    """The checkpoint of a tiny full net of three styles."""
+    return save_teacher(tmp_path / "teacher.ckpt", objective, 3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,31 +14,40 @@ from torch import Tensor
 from stylecam.frames import Pixels
 from stylecam.neural.checkpoint import Checkpoint
 from stylecam.neural.options import Objective
-from stylecam.neural.transformer import NetSpec, TransformerNet
+from stylecam.neural.transformer import NetSpec, StyleNet, build_net
+
+MakeFile: TypeAlias = Callable[[str, int], Path]
+"""Of a kind of net and a number of styles, a file."""
 
 GRAM_SIDES = {"relu1_2": 8, "relu2_2": 12}
+KINDS = ("full", "fast")
+NAMES = ("one", "two", "three")
+"""What the styles of a net of several are called."""
+
+THIRDS = [0.2, 0.5, 0.3]
 
 
 def make_net(
-    width: float = 0.25, styles: int = 1, upsampling: str = "nearest", seed: int = 0
-) -> TransformerNet:
+    width: float = 0.25, styles: int = 1, upsampling: str = "nearest", seed: int = 0, kind: str = "full"
+) -> StyleNet:
     """A net whose norms scale and shift too, so that none of them can be left out unnoticed."""
     torch.manual_seed(seed)
-    net = TransformerNet(NetSpec(width=width, styles=styles, upsampling=upsampling))
+    net = build_net(NetSpec(kind, width, styles, upsampling))
     for name, parameter in net.named_parameters():
         if "norm.weight" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
         elif "norm.bias" in name:
             torch.nn.init.normal_(parameter, 0, 0.3)
     # Before training the painting is nearly grey: mistakes in colour would drown in rounding.
-    torch.nn.init.normal_(net.paint.weight, 0, net.paint.weight[0].numel() ** -0.5)
-    assert net.paint.bias is not None
-    torch.nn.init.normal_(net.paint.bias, 0, 0.3)
+    paint = net.get_submodule("paint")
+    weight, bias = paint.get_parameter("weight"), paint.get_parameter("bias")
+    torch.nn.init.normal_(weight, 0, weight[0].numel() ** -0.5)
+    torch.nn.init.normal_(bias, 0, 0.3)
     return net.eval().requires_grad_(False)
 
 
-def make_checkpoint(styles: int = 1, seed: int = 0) -> Checkpoint:
-    net = make_net(styles=styles, seed=seed)
+def make_checkpoint(styles: int = 1, seed: int = 0, kind: str = "full") -> Checkpoint:
+    net = make_net(styles=styles, seed=seed, kind=kind)
     grams = {}
     for layer, side in GRAM_SIDES.items():
         features = torch.randn(styles, side, 50)
@@ -45,24 +56,38 @@ def make_checkpoint(styles: int = 1, seed: int = 0) -> Checkpoint:
         spec=net.spec,
         net=net.state_dict(),
         step=7,
-        objective=Objective(content_layer="relu2_2", style_layers=tuple(grams), style_size=64),
+        objective=Objective(
+            content_layer="relu2_2", style_layers=tuple(grams), style_size=64,
+            style_weight=(5.0, 7.0, 11.0)[:styles],
+        ),
         grams=grams,
         about={
-            "style": "tiny", "title": "Tiny", "painter": "Nobody", "year": "1889", "licence": "CC0",
+            **describe(styles), "style": "tiny", "licence": "CC0",
             "training": {"steps": 7, "batch": 2, "crop": 64, "data": "noise", "seed": 0,
                          "seconds": 1, "held_out": ["a.png"]},
         },
     )  # fmt: skip
 
 
-def with_half_weights(net: TransformerNet) -> TransformerNet:
+def describe(styles: int) -> dict[str, Any]:
+    """What a model card says of one painting, or of several."""
+    if styles == 1:
+        return {"title": "Tiny", "painter": "Nobody", "year": "1889"}
+    each = [
+        {"style": name, "title": name.title(), "painter": "Nobody", "year": f"188{place}"}
+        for place, name in enumerate(NAMES[:styles])
+    ]
+    return {"styles": each}
+
+
+def with_half_weights(net: StyleNet) -> StyleNet:
     """The net that a weights file holds: its numbers rounded to half precision, computed with in fp32."""
-    rounded = TransformerNet(net.spec)
+    rounded = build_net(net.spec)
     rounded.load_state_dict({name: value.half().float() for name, value in net.state_dict().items()})
     return rounded.eval().requires_grad_(False)
 
 
-def paint(net: TransformerNet, frames: Pixels, mix: list[float] | None = None) -> Pixels:
+def paint(net: StyleNet, frames: Pixels, mix: list[float] | None = None) -> Pixels:
     """What a net for RGB makes of BGR frames, by the plainest way: the truth for every file and engine."""
     rgb = torch.from_numpy(frames[..., ::-1].copy()).permute(0, 3, 1, 2).float()
     with torch.inference_mode():

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import interrupted, noise, stylecam, stylecam_apart, tree
+from commands import as_user_style, interrupted, noise, stylecam, stylecam_apart, tree
+from nets import psnr_db
 
+from stylecam.engines import open_engine
 from stylecam.frames import resize
+from stylecam.neural.checkpoint import load_checkpoint
+from stylecam.neural.transformer import NetSpec
 from stylecam.neural.vgg import TORCHVISION, Vgg
 from stylecam.pictures import Picture, read_picture, write_picture
 from stylecam.styles import read_style
@@ -102,6 +106,59 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(studio: list
 @posix
 def test_a_job_that_is_told_to_end_leaves_a_checkpoint(studio: list[object]) -> None:
     interrupted_training(studio, signal.SIGTERM)
+
+
+def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path) -> None:
+    with as_user_style(tiny_styles_path, "gallery"):
+        teacher = ["--teacher", "three:1,two:1", "--perceptual-weight", 0, "--temporal-weight", 0.5]
+        content = studio[: studio.index("--style-image")]
+        rest = studio[studio.index("-o") :]
+        done = stylecam(*content, *teacher, *rest, "--net", "fast", "--steps", 2, "--sample-every", 0)
+    assert done.code == 0, done.err
+    assert "pixels" in done.err
+    assert {path.name for path in Path("out").iterdir()} == {"blots.ckpt", "blots.onnx", "blots.jsonl"}
+    style, kept = read_style(Path("out", "blots.onnx")), load_checkpoint(Path("out", "blots.ckpt"))
+    assert (style.net, style.card["net"]["styles"]) == ("fast", 1)
+    assert kept.spec == NetSpec("fast", 0.25, 1)
+    assert (style.card["style"], style.card["title"]) == ("blots", "Two + Three")
+    assert style.card["training"]["teacher"] == {"style": "three:1,two:1", "net": "full", "steps": 7}
+    log = [json.loads(line) for line in Path("out", "blots.jsonl").read_text().splitlines()]
+    assert [line.keys() >= {"total", "pixels", "edges", "temporal", "pattern"} for line in log] == [
+        True,
+        True,
+    ]
+
+
+def test_several_paintings_have_names_and_weights_of_their_own(studio: list[object]) -> None:
+    write_picture(Path("second.png"), Picture(resize(noise((8, 8), 10), (64, 64))))
+    second = ["--style-image", "second.png", "--style-weight", 0.02, "--title", "Second", "--year", "1900"]
+    done = stylecam(*studio, *second, "--net", "fast", "--steps", 2, "--sample-every", 0)
+    assert done.code == 0, done.err
+    style = read_style(Path("out", "blots.onnx"))
+    assert style.styles == ["painting", "second"]
+    assert [each["title"] for each in style.card["styles"]] == ["Blots", "Second"]
+    assert {(each["painter"], each["year"]) for each in style.card["styles"]} == {("Nobody", "1900")}
+    assert style.card["objective"]["style_weight"] == [0.01, 0.02]
+    refused = stylecam(*studio, *second, "--title", "Third")
+    assert refused.code == 1
+    assert "error: 3 values of --title for 2 paintings" in refused.err
+
+
+def test_a_style_of_a_shared_net_is_exported_alone(
+    tiny_styles_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with as_user_style(tiny_styles_path, "gallery"):
+        done = stylecam("export", "two", "-o", "alone.onnx")
+        assert done.code == 0, done.err
+    alone, shared = read_style(Path("alone.onnx")), read_style(tiny_styles_path)
+    assert (alone.card["style"], alone.card["title"], alone.card["year"]) == ("two", "Two", "1881")
+    assert (alone.card["net"]["styles"], alone.card["objective"]["style_weight"]) == (1, 7)
+    assert alone.card["net"]["params"] == sum(array.size for array in alone.arrays.values())
+    assert alone.grams["relu1_2"].shape[0] == 1
+    frames = noise((46, 34))[None]
+    with open_engine(alone, "onnxruntime", "cpu") as one, open_engine(shared, "onnxruntime", "cpu") as all3:
+        assert psnr_db(one.infer(frames), all3.infer(frames, [0, 1, 0])) >= 40
 
 
 def test_a_folder_that_cannot_be_written(studio: list[object], tmp_path: Path) -> None:

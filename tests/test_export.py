@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from nets import distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
+from nets import KINDS, THIRDS, distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
 from onnx import TensorProto, numpy_helper
 
 from stylecam import __version__
@@ -18,25 +19,37 @@ from stylecam.errors import ExportError, ParityError, StyleError, TrainError
 from stylecam.frames import Pixels
 from stylecam.neural import export as module
 from stylecam.neural.checkpoint import Checkpoint
-from stylecam.neural.deploy import DeployableNet, load_net, swap_channels
+from stylecam.neural.deploy import DeployableNet, load_net
 from stylecam.neural.export import check_parity, export
-from stylecam.neural.transformer import TransformerNet
+from stylecam.neural.transformer import StyleNet, swapped
 from stylecam.styles import Array, Style, read_style, unpack_grams
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 SHAPES = [(1, 37, 58), (3, 16, 23), (2, 41, 16), (1, 128, 20)]
-MIXES = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.2, 0.5, 0.3]]
+MIXES = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], THIRDS]
 
 
-@pytest.fixture(scope="module")
-def net(tiny_checkpoint: Checkpoint) -> TransformerNet:
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def net(tiny_checkpoint: Checkpoint) -> StyleNet:
     return tiny_checkpoint.build_net()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def several(kind: str) -> StyleNet:
+    """The net in `tiny_styles_path`."""
+    return with_half_weights(make_checkpoint(styles=3, kind=kind).build_net())
+
+
+@pytest.fixture
 def whole_path(tiny_checkpoint_path: Path) -> Path:
     """The tiny net with its weights stored in fp32."""
-    return export(str(tiny_checkpoint_path), tiny_checkpoint_path.with_name("whole.onnx"), half=False)
+    path = tiny_checkpoint_path.with_name("whole.onnx")
+    return path if path.exists() else export(str(tiny_checkpoint_path), path, half=False)
 
 
 def run_onnx(path: Path, frames: Pixels, mix: list[float] | None = None) -> Pixels:
@@ -54,16 +67,14 @@ def run_torch(loaded: Any, frames: Pixels, mix: list[float] | None = None) -> Pi
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_onnx_paints_as_the_net_does(
-    tiny_style_path: Path, net: TransformerNet, shape: tuple[int, ...]
-) -> None:
+def test_onnx_paints_as_the_net_does(tiny_style_path: Path, net: StyleNet, shape: tuple[int, ...]) -> None:
     frames = noise(*shape, 3)
     found = run_onnx(tiny_style_path, frames)
     assert distance(found, paint(with_half_weights(net), frames)) <= 1
     assert psnr_db(found, paint(net, frames)) >= 40
 
 
-def test_a_swapped_colour_order_would_be_seen(net: TransformerNet) -> None:
+def test_a_swapped_colour_order_would_be_seen(net: StyleNet) -> None:
     frames = noise(1, 37, 58, 3)
     wrong = paint(net, frames[..., ::-1])
     assert psnr_db(wrong, paint(net, frames)) < 20
@@ -71,11 +82,11 @@ def test_a_swapped_colour_order_would_be_seen(net: TransformerNet) -> None:
 
 
 @pytest.mark.slow
-def test_weights_in_full_precision_are_exact(whole_path: Path, net: TransformerNet) -> None:
+def test_weights_in_full_precision_are_exact(whole_path: Path, net: StyleNet) -> None:
     for shape in SHAPES:
         assert distance(run_onnx(whole_path, noise(*shape, 3)), paint(net, noise(*shape, 3))) <= 1
     for name, array in read_style(whole_path).arrays.items():
-        wanted = swap_channels(net).state_dict()[name]
+        wanted = swapped(net).state_dict()[name]
         np.testing.assert_array_equal(array, wanted.numpy())
 
 
@@ -88,10 +99,12 @@ def test_weights_in_half_precision_halve_the_file(tiny_style_path: Path, whole_p
 
 
 @pytest.mark.parametrize("mix", MIXES)
-def test_onnx_of_several_styles_mixes_them(tiny_styles_path: Path, mix: list[float]) -> None:
-    wanted = with_half_weights(make_checkpoint(styles=3).build_net())
-    frames = noise(2, 37, 46, 3)
-    assert distance(run_onnx(tiny_styles_path, frames, mix), paint(wanted, frames, mix)) <= 1
+def test_onnx_of_several_styles_mixes_them(
+    tiny_styles_path: Path, several: StyleNet, mix: list[float]
+) -> None:
+    for shape in ((3, 37, 46), (1, 16, 19)):
+        frames = noise(*shape, 3)
+        assert distance(run_onnx(tiny_styles_path, frames, mix), paint(several, frames, mix)) <= 1
 
 
 def test_bytes_go_in_and_out_at_any_size(tiny_style: Style) -> None:
@@ -119,7 +132,7 @@ def check_card(card: dict[str, Any], checkpoint: Checkpoint) -> None:
     }  # fmt: skip
     params = sum(value.numel() for value in checkpoint.net.values())
     assert card["net"] == {
-        "kind": "full", "width": 0.25, "params": params, "styles": 1, "upsampling": "nearest",
+        "kind": checkpoint.spec.kind, "width": 0.25, "params": params, "styles": 1, "upsampling": "nearest",
     }  # fmt: skip
     objective = card["objective"]
     assert (objective["backbone"], objective["style_layers"]) == ("vgg16", ["relu1_2", "relu2_2"])
@@ -137,7 +150,7 @@ def check_grams(grams: dict[str, Any], checkpoint: Checkpoint) -> None:
 
 
 def test_torchscript_paints_as_the_net_does(
-    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path, net: TransformerNet
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path, net: StyleNet
 ) -> None:
     export(str(tiny_checkpoint_path), tmp_path / "tiny.ts")
     extra = {"stylecam": "", "stylecam.grams": ""}
@@ -150,7 +163,7 @@ def test_torchscript_paints_as_the_net_does(
 
 @pytest.mark.slow
 def test_pt2_paints_as_the_net_does(
-    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path, net: TransformerNet
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_checkpoint_path: Path, net: StyleNet
 ) -> None:
     export(str(tiny_checkpoint_path), tmp_path / "tiny.pt2")
     extra = {"stylecam": "", "stylecam.grams": ""}
@@ -162,14 +175,15 @@ def test_pt2_paints_as_the_net_does(
 
 
 @pytest.mark.parametrize("suffix", [".ts", pytest.param(".pt2", marks=pytest.mark.slow)])
-def test_a_style_can_be_exported_again(tmp_path: Path, tiny_styles_path: Path, suffix: str) -> None:
+def test_a_style_can_be_exported_again(
+    tmp_path: Path, tiny_styles_path: Path, several: StyleNet, suffix: str
+) -> None:
     """From a weights file instead of a checkpoint, and with several styles."""
     path = export(str(tiny_styles_path), tmp_path / f"again{suffix}")
     loaded = torch.jit.load(str(path)) if suffix == ".ts" else torch.export.load(str(path)).module()
-    wanted = with_half_weights(make_checkpoint(styles=3).build_net())
     for mix in MIXES:
         frames = noise(2, 37, 46, 3)
-        assert distance(run_torch(loaded, frames, mix), paint(wanted, frames, mix)) <= 1
+        assert distance(run_torch(loaded, frames, mix), paint(several, frames, mix)) <= 1
 
 
 def test_a_named_style_can_be_exported_again(
@@ -188,15 +202,19 @@ def test_a_named_style_can_be_exported_again(
         np.testing.assert_allclose(gram, first.grams[layer], rtol=1e-3, atol=1e-6)
 
 
-def test_a_weights_file_gives_its_net_back(tiny_style: Style, net: TransformerNet) -> None:
+def test_a_weights_file_gives_its_net_back(tiny_style: Style, net: StyleNet) -> None:
     rgb = torch.rand(1, 3, 20, 20) * 255
     torch.testing.assert_close(load_net(tiny_style)(rgb), with_half_weights(net)(rgb))
 
 
-def test_swapping_channels_twice_changes_nothing(net: TransformerNet) -> None:
-    rgb = torch.rand(1, 3, 20, 20) * 255
-    torch.testing.assert_close(swap_channels(net)(rgb.flip(1)).flip(1), net(rgb), rtol=1e-3, atol=0.02)
-    torch.testing.assert_close(swap_channels(swap_channels(net))(rgb), net(rgb), rtol=0, atol=0)
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_mixture_gives_a_net_of_one_style(
+    tiny_styles_path: Path, several: StyleNet, mix: list[float]
+) -> None:
+    net = load_net(replace(read_style(tiny_styles_path), mix=tuple(mix)))
+    assert net.spec.styles == 1
+    rgb = torch.rand(1, 3, 20, 21) * 255
+    torch.testing.assert_close(net(rgb), several(rgb, torch.tensor([mix])), rtol=1e-3, atol=0.02)
 
 
 def test_a_file_that_paints_otherwise_is_not_kept(
@@ -216,7 +234,7 @@ def test_a_file_that_paints_otherwise_is_not_kept(
     assert [file.name for file in tmp_path.iterdir()] == ["right.onnx"]
 
 
-def test_parity_is_judged_at_two_sizes_and_two_batches(net: TransformerNet) -> None:
+def test_parity_is_judged_at_two_sizes_and_two_batches(net: StyleNet) -> None:
     deployable, shapes = DeployableNet(net), set()
 
     def run(frames: Pixels, style: Array) -> Pixels:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylecam.neural.losses import PerceptualLoss, gram_matrix, style_targets, total_variation
+from stylecam.errors import TrainError
+from stylecam.neural.losses import PerceptualLoss, cell_pattern, gram_matrix, style_targets, total_variation
 from stylecam.neural.options import Objective
 from stylecam.neural.vgg import Vgg, load_vgg
 
@@ -15,7 +18,7 @@ GOAL = Objective(
     content_layer="relu2_1",
     content_weight=3.0,
     style_layers=("relu1_2", "relu2_1"),
-    style_weight=7.0,
+    style_weight=(7.0,),
     tv_weight=0.11,
 )
 
@@ -28,7 +31,8 @@ def vgg(vgg_file: Path) -> Vgg:
 @pytest.fixture(scope="module")
 def loss(vgg: Vgg) -> PerceptualLoss:
     torch.manual_seed(3)
-    return PerceptualLoss(vgg, GOAL, style_targets(vgg, GOAL, [pictures(1), pictures(1)]))
+    goal = replace(GOAL, style_weight=(7.0, 13.0))
+    return PerceptualLoss(vgg, goal, style_targets(vgg, goal, [pictures(1), pictures(1)]))
 
 
 def pictures(count: int) -> Tensor:
@@ -72,10 +76,31 @@ def test_total_variation_is_the_mean_squared_difference_of_neighbours() -> None:
         assert float(total_variation(rgb)[n]) == pytest.approx(np.mean(across) + np.mean(down), rel=1e-5)
 
 
+def test_a_pattern_of_cells_is_the_spread_of_the_means_of_each_place() -> None:
+    rgb = torch.rand(2, 3, 24, 40) * 255
+    for n in range(2):
+        spreads = []
+        for c in range(3):
+            for top, left in product((0, 8), (0, 8, 16, 24)):  # windows of 4 x 4 cells
+                window = rgb[n, c, top : top + 16, left : left + 16].double().numpy()
+                means = [window[y::4, x::4].mean() for y in range(4) for x in range(4)]
+                spreads.append(np.var(means, ddof=1))
+        assert float(cell_pattern(rgb, 4, 4)[n]) == pytest.approx(np.mean(spreads), rel=1e-4)
+
+
+def test_only_what_repeats_from_cell_to_cell_is_a_pattern() -> None:
+    tile = torch.rand(1, 3, 4, 4) * 255
+    plain, wallpaper = torch.full((1, 3, 64, 64), 90.0), tile.repeat(1, 1, 16, 16)
+    wide = (torch.rand(1, 3, 8, 8) * 255).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert float(cell_pattern(plain)) == float(cell_pattern(wide)) == pytest.approx(0, abs=1e-6)
+    spread = tile.flatten(2).var(2).mean()
+    torch.testing.assert_close(cell_pattern(wallpaper), spread[None], rtol=1e-4, atol=0)
+
+
 def test_terms_follow_their_formulas(vgg: Vgg, loss: PerceptualLoss) -> None:
     rgb, original = pictures(2), pictures(2)
     terms = loss.per_picture(rgb, loss.content_features(original), torch.tensor([1, 0]))
-    for n, style in ((0, 1), (1, 0)):
+    for n, style, weight in ((0, 1, 13), (1, 0, 7)):
         found = vgg(rgb[n : n + 1], ("relu1_2", "relu2_1"))
         goal = vgg(original[n : n + 1], ("relu2_1",))["relu2_1"]
         content = float((found["relu2_1"] - goal).double().square().mean())
@@ -85,8 +110,23 @@ def test_terms_follow_their_formulas(vgg: Vgg, loss: PerceptualLoss) -> None:
             target = getattr(loss, f"target_{layer}")[style].double()
             by_style += float((flat @ flat.mT / flat.numel() - target).square().mean())
         assert float(terms.content[n]) == pytest.approx(3 * content, rel=1e-4)
-        assert float(terms.style[n]) == pytest.approx(7 * by_style, rel=1e-4)
+        assert float(terms.style[n]) == pytest.approx(weight * by_style, rel=1e-4)
         assert float(terms.tv[n]) == pytest.approx(0.11 * float(total_variation(rgb)[n]), rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0), (1.0, 2.0, 3.0, 4.0)])
+def test_a_wrong_number_of_style_weights_is_refused(vgg: Vgg, weights: tuple[float, ...]) -> None:
+    targets = style_targets(vgg, GOAL, [pictures(1)] * 3)
+    with pytest.raises(TrainError, match=f"{len(weights)} style weights for 3 paintings") as caught:
+        PerceptualLoss(vgg, replace(GOAL, style_weight=weights), targets)
+    assert "give one for all, or one for each" in caught.value.hint
+
+
+def test_one_style_weight_serves_all_paintings(vgg: Vgg) -> None:
+    rgb, original, targets = pictures(2), pictures(2), style_targets(vgg, GOAL, [pictures(1), pictures(1)])
+    one, each = (PerceptualLoss(vgg, replace(GOAL, style_weight=w), targets) for w in ((7.0,), (7.0, 7.0)))
+    order = torch.tensor([1, 0])
+    torch.testing.assert_close(one(rgb, original, order), each(rgb, original, order), rtol=0, atol=0)
 
 
 def test_forward_is_the_mean_over_the_batch(loss: PerceptualLoss) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,61 +13,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from nets import noise, paint, write_photos
+from nets import KINDS, MakeFile, distance, noise, paint, with_half_weights, write_photos
+from training import Make, log_of, parameters, run
 
-from stylecam.errors import DatasetEmptyError, DivergedError, TrainError
-from stylecam.neural.checkpoint import load_checkpoint, save_checkpoint
-from stylecam.neural.options import Objective, TrainOptions
-from stylecam.neural.train import TrainStep, learning_rate, train
-from stylecam.neural.transformer import TransformerNet
-
-Make = Callable[..., TrainOptions]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    write_photos(folder, 8)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("paintings") / "Waves.png"
-    cv2.imwrite(str(path), cv2.resize(noise(12, 16, 3, seed=99), (64, 48)))
-    return path
-
-
-@pytest.fixture
-def make(photos: Path, painting: Path, vgg_file: Path, tmp_path: Path) -> Make:
-    """Options for a training of some tenths of a second a step."""
-    objective = Objective(
-        vgg=str(vgg_file), content_layer="relu2_2", style_layers=("relu1_2", "relu2_2"), style_size=64
-    )
-    basic = TrainOptions(
-        style_images=(painting,), content_dir=photos, out_dir=tmp_path / "out", name="waves", steps=6,
-        batch=1, crop=64, width=0.1, objective=objective, held_out=2, device="cpu", precision="fp32",
-    )  # fmt: skip
-
-    def make_options(**changes: Any) -> TrainOptions:
-        aims = {key: changes.pop(key) for key in list(changes) if key in Objective.__dataclass_fields__}
-        return replace(basic, objective=replace(objective, **aims), **changes)
-
-    return make_options
-
-
-def run(options: TrainOptions) -> list[TrainStep]:
-    return list(train(options))
-
-
-def parameters(options: TrainOptions) -> dict[str, torch.Tensor]:
-    return load_checkpoint(options.checkpoint).net
-
-
-def log_of(options: TrainOptions) -> list[dict[str, float]]:
-    """The log without its times."""
-    lines = (options.out_dir / f"{options.name}.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "step_s"} for line in lines]
+from stylecam.errors import DatasetEmptyError, DivergedError, StyleError, TrainError
+from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from stylecam.neural.options import TrainOptions, describe_paintings
+from stylecam.neural.train import NORM_BOOST, Trainer, learning_rate, train
+from stylecam.neural.transformer import NetSpec, build_net
 
 
 def is_finite(options: TrainOptions) -> bool:
@@ -81,12 +33,22 @@ def test_the_loss_falls(make: Make) -> None:
     assert np.mean([step.total for step in steps[-3:]]) < 0.7 * np.mean([step.total for step in steps[:3]])
 
 
-@pytest.mark.parametrize("paintings", [1, 2])
-def test_a_resumed_run_equals_an_unbroken_one(
-    make: Make, painting: Path, tmp_path: Path, paintings: int
-) -> None:
-    names = {"style_images": (painting,) * paintings, "batch": 2}
-    whole, broken = make(out_dir=tmp_path / "whole", **names), make(out_dir=tmp_path / "broken", **names)
+@pytest.fixture(params=["one painting", "two paintings", "a teacher"])
+def sort(request: pytest.FixtureRequest, painting: Path, teacher: str) -> dict[str, Any]:
+    """Options for each sort of training."""
+    sorts: dict[str, dict[str, Any]] = {
+        "one painting": {"temporal_weight": (0.1,)},
+        "two paintings": {"style_images": (painting, painting)},
+        "a teacher": {
+            "style_images": (), "teacher": teacher, "perceptual_weight": 0.1, "net": "fast",
+            "temporal_weight": (0.1, 0.2, 0.3),
+        },
+    }  # fmt: skip
+    return sorts[request.param] | {"batch": 2}
+
+
+def test_a_resumed_run_equals_an_unbroken_one(make: Make, sort: dict[str, Any], tmp_path: Path) -> None:
+    whole, broken = make(out_dir=tmp_path / "whole", **sort), make(out_dir=tmp_path / "broken", **sort)
     run(whole)
     first = train(broken)
     assert [next(first).step for _ in range(3)] == [1, 2, 3]
@@ -130,12 +92,13 @@ def test_checkpoints_come_as_often_as_asked(make: Make) -> None:
 
 
 def test_a_checkpoint_says_what_it_is(make: Make, painting: Path) -> None:
-    options = make(steps=1, about={"painter": "Hokusai", "data": "eight photographs"})
+    about = describe_paintings([painting], ["Waves"], ["Hokusai"], [""], "CC0")
+    options = make(steps=1, about=about, data="eight photographs")
     run(options)
     kept = load_checkpoint(options.checkpoint)
     assert kept.about["style"] == "waves"
-    assert kept.about["title"] == "Waves"
-    assert kept.about["painter"] == "Hokusai"
+    assert (kept.about["title"], kept.about["painter"]) == ("Waves", "Hokusai")
+    assert "teacher" not in kept.about["training"]
     training = kept.about["training"]
     assert training["data"] == "eight photographs"
     assert (training["steps"], training["batch"], training["crop"], training["seed"]) == (1, 1, 64, 0)
@@ -182,18 +145,160 @@ def test_transposed_upsampling_trains(make: Make) -> None:
 def test_a_start_checkpoint_gives_the_net_but_not_the_step(make: Make, tmp_path: Path) -> None:
     run(make(steps=2))
     first = make().checkpoint
-    options = make(steps=1, lr=1e-12, start=first, out_dir=tmp_path / "next")
+    options = make(steps=1, lr=1e-12, start=str(first), out_dir=tmp_path / "next")
     assert [step.step for step in run(options)] == [1]
     torch.testing.assert_close(parameters(options), load_checkpoint(first).net, rtol=0, atol=1e-9)
+    start = {"style": "waves", "net": "full", "steps": 2}
+    assert load_checkpoint(options.checkpoint).about["training"]["start"] == start
+    assert "start" not in load_checkpoint(first).about["training"]
     with pytest.raises(TrainError, match="holds another net"):
         run(replace(options, width=0.2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("styles", [1, 3])
+def test_every_style_begins_as_the_single_net(
+    make: Make, make_ckpt: MakeFile, painting: Path, kind: str, styles: int
+) -> None:
+    first = make_ckpt(kind, 1)
+    begun = Trainer(make(style_images=(painting,) * styles, start=str(first), net=kind, width=0.25))
+    wanted = load_checkpoint(first).build_net()
+    for mix in torch.eye(styles).tolist():
+        frames = noise(1, 30, 33, 3)
+        assert distance(paint(begun.plain_net, frames, mix), paint(wanted, frames)) <= 1
+
+
+def test_a_net_of_several_styles_begins_as_one_of_as_many(
+    make: Make, make_ckpt: MakeFile, painting: Path
+) -> None:
+    options = make(style_images=(painting,) * 3, start=str(make_ckpt("full", 3)), width=0.25)
+    wanted = load_checkpoint(make_ckpt("full", 3)).net
+    torch.testing.assert_close(dict(Trainer(options).plain_net.state_dict()), dict(wanted), rtol=0, atol=0)
+    with pytest.raises(TrainError, match=r"holds another net: .*styles=3") as caught:
+        Trainer(replace(options, style_images=(painting,) * 2))
+    assert "styles=2" in caught.value.hint
+
+
+def test_a_weights_file_can_be_the_start(
+    make: Make, make_onnx: MakeFile, tiny_checkpoint: Checkpoint
+) -> None:
+    options = make(start=str(make_onnx("full", 1)), width=0.25)
+    wanted = with_half_weights(tiny_checkpoint.build_net()).state_dict()
+    torch.testing.assert_close(dict(Trainer(options).plain_net.state_dict()), dict(wanted), rtol=0, atol=0)
+    with pytest.raises(StyleError, match="holds a full net, not a fast one"):
+        Trainer(replace(options, net="fast"))
+
+
+def test_the_fast_net_trains(make: Make) -> None:
+    options = make(net="fast", steps=15, batch=2, lr=1e-2)
+    steps = run(options)
+    assert np.mean([step.total for step in steps[-3:]]) < 0.7 * np.mean([step.total for step in steps[:3]])
+    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.1)
+
+
+def test_a_pattern_of_cells_counts_against_the_fast_net_alone(make: Make, teacher: str) -> None:
+    assert [make(net=kind).pattern for kind in KINDS] == [0, 10000]
+    assert [make(net=kind, teacher=teacher).pattern for kind in KINDS] == [0, 3]
+    assert make(net="fast", pattern_weight=0.0).pattern == 0
+    terms = [run(make(net="fast", steps=1, pattern_weight=weight))[0].terms for weight in (0.0, 1.0, 2.0)]
+    assert "pattern" not in terms[0]
+    assert terms[2]["pattern"] == pytest.approx(2 * terms[1]["pattern"])
+    assert terms[1]["pattern"] > 0
+
+
+def first_moves(options: TrainOptions) -> dict[bool, float]:
+    """The largest change of any number in the first step: of the norms' (True), of all others."""
+    trainer = Trainer(options)
+    before = {name: value.clone() for name, value in trainer.plain_net.state_dict().items()}
+    trainer.take_step(0, next(trainer.batches()))
+    moves = {True: 0.0, False: 0.0}
+    for name, value in trainer.plain_net.state_dict().items():
+        norm = ".norm." in name
+        moves[norm] = max(moves[norm], float((value - before[name]).abs().max()))
+    return moves
+
+
+def test_what_tells_styles_apart_moves_faster(make: Make, painting: Path) -> None:
+    single, several = (first_moves(make(style_images=(painting,) * styles, lr=1e-4)) for styles in (1, 2))
+    assert single[True] == pytest.approx(single[False], rel=0.01)
+    assert several[True] == pytest.approx(NORM_BOOST * several[False], rel=0.01)
+
+
+def test_the_total_is_the_sum_of_the_terms(make: Make) -> None:
+    (step,) = run(make(steps=1))
+    assert list(step.terms) == ["content", "style", "tv"]
+    assert step.total == pytest.approx(sum(step.terms.values()))
+
+
+def test_each_painting_has_its_own_style_weight(make: Make, painting: Path, tmp_path: Path) -> None:
+    def style_terms(*weights: float) -> list[float]:
+        several = {"style_images": (painting, painting), "style_weight": weights}
+        return [step.terms["style"] for step in run(make(steps=2, lr=1e-12, **several))]
+
+    alike, apart = style_terms(5.0), style_terms(5.0, 10.0)
+    assert apart == pytest.approx([alike[0], 2 * alike[1]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"style_weight": (1.0, 2.0, 3.0)}, "3 style weights for 2 paintings"),
+        ({"temporal_weight": (1.0, 2.0, 3.0)}, "3 temporal weights for 2 paintings"),
+    ],
+)
+def test_a_wrong_number_of_weights_is_refused(
+    make: Make, painting: Path, wrong: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(TrainError, match=what) as caught:
+        Trainer(make(style_images=(painting, painting), **wrong))
+    assert caught.value.hint == "give one for all, or one for each"
+
+
+def test_without_a_painting_or_a_teacher_there_is_nothing_to_learn_from(make: Make) -> None:
+    with pytest.raises(TrainError, match="nothing to learn from") as caught:
+        make(style_images=())
+    assert "--teacher" in caught.value.hint
+
+
+def test_one_painting_is_described() -> None:
+    about = describe_paintings([Path("a/waves.jpg")], ["Waves"], ["Hokusai"], ["1831"], "CC0")
+    assert about == {
+        "style": "waves", "title": "Waves", "painter": "Hokusai", "year": "1831", "licence": "CC0",
+    }  # fmt: skip
+
+
+def test_several_paintings_are_described_each() -> None:
+    images = [Path("waves.jpg"), Path("b/dunes.png")]
+    about = describe_paintings(images, ["Waves", "Dunes"], ["Hokusai"], ["1831", ""], "CC0")
+    each = [
+        {"style": "waves", "title": "Waves", "painter": "Hokusai", "year": "1831"},
+        {"style": "dunes", "title": "Dunes", "painter": "Hokusai", "year": ""},
+    ]
+    assert about == {"licence": "CC0", "styles": each}
+    assert describe_paintings([], [], [""], [""], "CC0") == {}
+
+
+@pytest.mark.parametrize("what", ["title", "painter", "year"])
+def test_a_wrong_number_of_descriptions_is_refused(what: str) -> None:
+    texts = {name: ["x"] for name in ("title", "painter", "year")} | {what: ["x", "y"]}
+    images = [Path("a.png"), Path("b.png"), Path("c.png")]
+    with pytest.raises(TrainError, match=f"2 values of --{what} for 3 paintings") as caught:
+        describe_paintings(images, texts["title"], texts["painter"], texts["year"], "")
+    assert caught.value.hint == "give one, or one for each"
+
+
+def test_two_paintings_of_one_name_are_refused() -> None:
+    """Their styles could not be told apart."""
+    with pytest.raises(TrainError, match="several paintings are called waves") as caught:
+        describe_paintings([Path("a/waves.jpg"), Path("b/waves.png")], ["W"], [""], [""], "")
+    assert "rename" in caught.value.hint
 
 
 def test_an_infinite_loss_stops_the_run_and_keeps_the_last_checkpoint(make: Make) -> None:
     run(make(steps=2))
     before = make().checkpoint.read_bytes()
     with pytest.raises(DivergedError, match="diverged at step 1: the loss is inf") as caught:
-        run(make(style_weight=1e38, tv_weight=1e38, checkpoint_every=1))
+        run(make(style_weight=(1e38,), tv_weight=1e38, checkpoint_every=1))
     assert "lower --lr" in caught.value.hint
     assert make().checkpoint.read_bytes() == before
     assert is_finite(make())
@@ -213,7 +318,7 @@ def test_a_flat_output_stops_the_run(make: Make, tmp_path: Path) -> None:
     for name in ("paint.weight", "paint.bias"):
         kept.net[name].zero_()
     save_checkpoint(kept, tmp_path / "flat.ckpt")
-    options = make(start=tmp_path / "flat.ckpt", out_dir=tmp_path / "next")
+    options = make(start=str(tmp_path / "flat.ckpt"), out_dir=tmp_path / "next")
     with pytest.raises(DivergedError, match="the output has gone flat"):
         run(options)
     assert not options.checkpoint.exists()
@@ -242,14 +347,16 @@ def test_a_plain_photograph_is_no_reason_to_stop(make: Make, tmp_path: Path) -> 
     assert len(run(make(content_dir=folder, held_out=0, steps=2))) == 2
 
 
-def test_resuming_with_other_options_is_refused(make: Make) -> None:
+def test_resuming_with_other_options_is_refused(make: Make, teacher: str) -> None:
     running = train(make())
     next(running)
     running.close()
     for change, named in (
         ({"lr": 5e-4}, "lr was 0.001"), ({"steps": 9}, "steps was 6"), ({"seed": 1}, "seed was 0"),
-        ({"batch": 2}, "batch was 1"), ({"tv_weight": 1.0}, "another objective"),
-        ({"width": 0.2}, "holds another net"),
+        ({"batch": 2}, "batch was 1"), ({"tv_weight": 1.0}, "the objective was another"),
+        ({"width": 0.2}, r"the net was .*width=0\.1"), ({"net": "fast"}, "the net was .*full"),
+        ({"temporal_weight": (1.0,)}, r"temporal_weight was \[0\.0\]"),
+        ({"teacher": teacher}, "teacher was None"), ({"pattern_weight": 1.0}, r"pattern was 0\.0"),
     ):  # fmt: skip
         with pytest.raises(TrainError, match=named):
             run(make(resume=True, **change))
@@ -307,7 +414,7 @@ def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
 PROCESS = """
 import json, sys
 from pathlib import Path
-from stylecam.neural.options import Objective, TrainOptions
+from stylecam.neural.options import Objective, TrainOptions, describe_paintings
 from stylecam.neural.train import train
 objective, paths, rest = (json.loads(text) for text in sys.argv[1:])
 objective = Objective.from_card(objective)
@@ -340,5 +447,5 @@ def test_two_processes_train_the_net_that_one_with_twice_the_batch_does(make: Ma
     frames = noise(1, 32, 32, 3)
     apart = paint(nets[0], frames).astype(int) - paint(nets[1], frames)
     torch.manual_seed(one.seed)
-    learned = paint(nets[0], frames).astype(int) - paint(TransformerNet(nets[0].spec), frames)
+    learned = paint(nets[0], frames).astype(int) - paint(build_net(nets[0].spec), frames)
     assert np.abs(apart).mean() < 0.05 * np.abs(learned).mean()

@@ -1,70 +1,106 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from nets import make_net
+from nets import KINDS, THIRDS, make_net
 from torch import Tensor
 from torch.nn import functional as F
 
 from stylecam.errors import TrainError
-from stylecam.neural.transformer import InstanceNorm, NetSpec, TransformerNet, count_params
+from stylecam.neural.transformer import InstanceNorm, NetSpec, StyleNet, build_net, count_params, swapped
 
+MIXES = [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], THIRDS]
 SIZES_HW = [(16, 16), (16, 17), (18, 19), (33, 47), (64, 50)]
 
 
-def by_hand(net: TransformerNet, rgb: Tensor) -> Tensor:
-    """Johnson's net written out, for sides that are multiples of 4."""
-    numbers = net.state_dict()
+class ByHand:
+    """The parts of a net written out."""
 
-    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
-        weight = numbers[f"{name}.weight"]
+    def __init__(self, net: StyleNet) -> None:
+        self.numbers = net.state_dict()
+
+    def conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
+        weight = self.numbers[f"{name}.weight"]
         x = F.pad(x, [weight.shape[2] // 2] * 4, mode="reflect")
-        return F.conv2d(x, weight, numbers.get(f"{name}.bias"), stride)
+        return F.conv2d(x, weight, self.numbers.get(f"{name}.bias"), stride)
 
-    def norm(x: Tensor, name: str) -> Tensor:
+    def conv_norm(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
+        x = self.conv(x, f"{name}.conv", stride)
         mean = x.mean((2, 3), keepdim=True)
         x = (x - mean) / ((x - mean).square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
-        weight, bias = (numbers[f"{name}.norm.{which}"].view(1, -1, 1, 1) for which in ("weight", "bias"))
-        scaled: Tensor = x * weight + bias
+        scale, shift = (self.numbers[f"{name}.norm.{part}"].view(1, -1, 1, 1) for part in ("weight", "bias"))
+        scaled: Tensor = x * scale + shift
         return scaled
 
-    x = rgb / 127.5 - 1
+    def residual(self, x: Tensor, name: str) -> Tensor:
+        return x + self.conv_norm(self.conv_norm(x, f"{name}.first").clamp(min=0), f"{name}.second")
+
+
+def full_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
+    """Johnson's net, for sides that are multiples of 4."""
+    hand, x = ByHand(net), rgb / 127.5 - 1
     for index, stride in ((0, 1), (1, 2), (2, 2)):
-        x = norm(conv(x, f"down.{index}.conv", stride), f"down.{index}").clamp(min=0)
+        x = hand.conv_norm(x, f"down.{index}", stride).clamp(min=0)
     for index in range(5):
-        y = norm(conv(x, f"body.{index}.first.conv"), f"body.{index}.first").clamp(min=0)
-        x = x + norm(conv(y, f"body.{index}.second.conv"), f"body.{index}.second")
+        x = hand.residual(x, f"body.{index}")
     for index in range(2):
         x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        x = norm(conv(x, f"up.{index}.conv"), f"up.{index}").clamp(min=0)
-    return conv(x, "paint").tanh() * 127.5 + 127.5
+        x = hand.conv_norm(x, f"up.{index}").clamp(min=0)
+    return hand.conv(x, "paint").tanh() * 127.5 + 127.5
 
 
-def test_it_is_johnsons_net() -> None:
-    net, rgb = make_net(), torch.rand(2, 3, 32, 24) * 255
+def fast_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
+    """The net on cells of 4 x 4 pixels, for sides that are multiples of 4."""
+    hand, x = ByHand(net), rgb / 127.5 - 1
+    n, _, h, w = x.shape
+    x = x.reshape(n, 3, h // 4, 4, w // 4, 4).permute(0, 1, 3, 5, 2, 4).reshape(n, 48, h // 4, w // 4)
+    x = hand.conv_norm(x, "enter").clamp(min=0)
+    for index in range(4):
+        x = hand.residual(x, f"body.{index}")
+    x = hand.conv(x, "paint").reshape(n, 3, 4, 4, h // 4, w // 4).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(n, 3, h, w).tanh() * 127.5 + 127.5
+
+
+@pytest.mark.parametrize(("kind", "by_hand"), [("full", full_by_hand), ("fast", fast_by_hand)])
+def test_it_is_the_net_it_says(kind: str, by_hand: Callable[[StyleNet, Tensor], Tensor]) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(2, 3, 32, 24) * 255
     torch.testing.assert_close(net(rgb), by_hand(net, rgb), rtol=1e-3, atol=0.05)
 
 
 def test_the_papers_net_has_1_68_million_parameters() -> None:
-    assert count_params(TransformerNet(NetSpec())) == pytest.approx(1.68e6, rel=0.003)
+    assert count_params(build_net(NetSpec())) == pytest.approx(1.68e6, rel=0.003)
 
 
-@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+@pytest.mark.parametrize(
+    ("kind", "upsampling"), [("full", "nearest"), ("full", "transposed"), ("fast", "nearest")]
+)
 @pytest.mark.parametrize("size_hw", SIZES_HW)
-def test_every_size_comes_back(upsampling: str, size_hw: tuple[int, int]) -> None:
+def test_every_size_comes_back(kind: str, upsampling: str, size_hw: tuple[int, int]) -> None:
     rgb = torch.rand(2, 3, *size_hw) * 255
-    painted = make_net(width=0.1, upsampling=upsampling)(rgb)
+    painted = make_net(width=0.1, upsampling=upsampling, kind=kind)(rgb)
     assert painted.shape == rgb.shape
     assert painted.dtype == torch.float32
     assert 0 <= float(painted.min()) < float(painted.max()) <= 255
 
 
-def test_an_odd_size_is_cut_at_the_end_not_shifted() -> None:
-    net, rgb = make_net(), torch.rand(1, 3, 30, 45) * 255
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_odd_size_is_cut_at_the_end_not_shifted(kind: str) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(1, 3, 30, 45) * 255
     torch.testing.assert_close(net(rgb), net.uncropped(rgb)[:, :, :30, :45])
     assert net.uncropped(rgb).shape[2:] == (32, 48)
+
+
+@pytest.mark.parametrize("size_hw", [(16, 17), (18, 19), (33, 46)])
+def test_the_fast_net_mirrors_an_odd_size_up_to_whole_cells(size_hw: tuple[int, int]) -> None:
+    net, rgb = make_net(kind="fast"), torch.rand(2, 3, *size_hw) * 255
+    missing = [(0, 0), (0, 0), *((0, -side % 4) for side in size_hw)]
+    mirrored = torch.from_numpy(np.pad(rgb.numpy(), missing, mode="reflect"))
+    painted = fast_by_hand(net, mirrored)[:, :, : size_hw[0], : size_hw[1]]
+    torch.testing.assert_close(net(rgb), painted, rtol=1e-3, atol=0.05)
 
 
 def test_transposed_upsampling_is_another_net() -> None:
@@ -79,33 +115,91 @@ def test_transposed_upsampling_is_another_net() -> None:
     ("width", "channels"), [(0.25, (8, 16, 32)), (0.5, (16, 32, 64)), (1, (32, 64, 128))]
 )
 def test_width_multiplies_the_channels(width: float, channels: tuple[int, ...]) -> None:
-    numbers = TransformerNet(NetSpec(width=width)).state_dict()
+    numbers = build_net(NetSpec(width=width)).state_dict()
     assert tuple(len(numbers[f"down.{index}.conv.weight"]) for index in range(3)) == channels
     assert numbers["paint.weight"].shape == (3, channels[0], 9, 9)
+    fast = build_net(NetSpec("fast", width)).state_dict()
+    assert fast["enter.conv.weight"].shape == (64 * width, 48, 3, 3)
+    assert fast["paint.weight"].shape == (48, 64 * width, 3, 3)
 
 
-def single_of(several: TransformerNet, mix: Tensor) -> TransformerNet:
+def single_of(several: StyleNet, mix: Tensor) -> StyleNet:
     """The one-style net whose scales and shifts are a mixture of those of a net for several."""
-    single = make_net()
+    single = make_net(kind=several.spec.kind)
     numbers = several.state_dict()
     single.load_state_dict({n: mix @ v if ".norm." in n else v for n, v in numbers.items()})
     return single
 
 
-@pytest.mark.parametrize("mix", [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0.2, 0.5, 0.3]])
-def test_style_weights_mix_scales_and_shifts(mix: list[float]) -> None:
-    several, weights, rgb = make_net(styles=3), torch.tensor(mix), torch.rand(1, 3, 32, 32) * 255
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mix", MIXES)
+def test_style_weights_mix_scales_and_shifts(kind: str, mix: list[float]) -> None:
+    several, weights = make_net(styles=3, kind=kind), torch.tensor(mix)
+    rgb = torch.rand(1, 3, 32, 32) * 255
     wanted = single_of(several, weights)(rgb)
     torch.testing.assert_close(several(rgb, weights[None]), wanted, rtol=1e-3, atol=0.02)
 
 
-def test_each_picture_of_a_batch_can_have_its_own_style() -> None:
-    several, rgb = make_net(styles=3), torch.rand(1, 3, 32, 32) * 255
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_picture_of_a_batch_can_have_its_own_style(kind: str) -> None:
+    several, rgb = make_net(styles=3, kind=kind), torch.rand(1, 3, 32, 32) * 255
     painted = several(rgb.repeat(3, 1, 1, 1), torch.eye(3))
     for index in range(3):
         alone = several(rgb, torch.eye(3)[index : index + 1])
         torch.testing.assert_close(painted[index : index + 1], alone, rtol=1e-3, atol=0.02)
     assert (painted[0] - painted[1]).abs().mean() > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_mixture_can_become_a_net_of_one_style(kind: str, mix: list[float]) -> None:
+    several, rgb = make_net(styles=3, kind=kind), torch.rand(2, 3, 30, 33) * 255
+    before = {name: value.clone() for name, value in several.state_dict().items()}
+    single = several.with_styles(torch.tensor([mix]))
+    assert single.spec == NetSpec(kind, 0.25, 1)
+    torch.testing.assert_close(single(rgb), several(rgb, torch.tensor([mix])), rtol=1e-3, atol=0.02)
+    torch.testing.assert_close(dict(several.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_styles_of_a_net_can_be_chosen_and_mixed_anew(kind: str) -> None:
+    several, rgb = make_net(styles=3, kind=kind), torch.rand(1, 3, 32, 32) * 255
+    chosen = torch.tensor([[0, 0, 1.0], THIRDS])
+    pair = several.with_styles(chosen)
+    assert pair.spec == NetSpec(kind, 0.25, 2)
+    for row, pick in zip(chosen, torch.eye(2), strict=True):
+        torch.testing.assert_close(pair(rgb, pick[None]), several(rgb, row[None]), rtol=1e-3, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_style_becomes_several_alike(kind: str) -> None:
+    single, rgb = make_net(kind=kind), torch.rand(1, 3, 32, 32) * 255
+    several = single.with_styles(torch.ones(3, 1))
+    assert several.spec.styles == 3
+    for mix in (*torch.eye(3), torch.tensor(THIRDS)):
+        torch.testing.assert_close(several(rgb, mix[None]), single(rgb), rtol=1e-3, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("styles", [1, 3])
+def test_a_net_for_bgr_is_the_net_for_rgb_swapped(kind: str, styles: int) -> None:
+    net, rgb, mix = make_net(styles=styles, kind=kind), torch.rand(2, 3, 18, 25) * 255, torch.eye(styles)[-1:]
+    before = net(rgb, mix)
+    torch.testing.assert_close(swapped(net)(rgb.flip(1), mix).flip(1), before, rtol=1e-3, atol=0.02)
+    torch.testing.assert_close(swapped(swapped(net))(rgb, mix), before, rtol=0, atol=0)
+    torch.testing.assert_close(net(rgb, mix), before, rtol=0, atol=0)  # a copy was swapped
+    assert (swapped(net)(rgb, mix) - before).abs().mean() > 5
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_one_look_for_a_batch_is_that_look_for_each(mix: list[float]) -> None:
+    norm, x = InstanceNorm(6, 3), torch.randn(4, 6, 10, 12)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    row = torch.tensor([mix])
+    for batch in (x, x[:1]):  # a batch of one with one row takes the short way too
+        each = norm(torch.cat([batch, batch]), row.repeat(2 * len(batch), 1))[: len(batch)]
+        torch.testing.assert_close(norm(batch, row), each, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("styles", [1, 2])
@@ -135,6 +229,6 @@ def test_a_net_out_of_range_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_the_card_rebuilds_the_spec() -> None:
-    spec = NetSpec(width=0.5, styles=3, upsampling="transposed")
+    spec = NetSpec("full", width=0.5, styles=3, upsampling="transposed")
     assert NetSpec.from_card(spec.to_card(5)) == spec
     assert spec.to_card(5)["params"] == 5

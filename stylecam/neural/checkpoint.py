@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stylecam.errors import TrainError
 from stylecam.neural.options import Objective
-from stylecam.neural.transformer import NetSpec, TransformerNet
+from stylecam.neural.transformer import NetSpec, StyleNet, build_net
 from stylecam.wholefile import whole_file
 
 FORMAT = 1
@@ -38,9 +38,9 @@ class Checkpoint:
     seconds: float = 0.0
     sha256: str = ""
 
-    def build_net(self) -> TransformerNet:
+    def build_net(self) -> StyleNet:
         """Return the net, in fp32 on the CPU, ready to run."""
-        net = TransformerNet(self.spec)
+        net = build_net(self.spec)
         net.load_state_dict(self.net)
         return net.eval()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
-from stylecam.neural.transformer import NetSpec, TransformerNet
+from stylecam.neural.transformer import NetSpec, StyleNet, build_net, swapped
 from stylecam.styles import Style
 
 
@@ -19,9 +18,9 @@ class DeployableNet(nn.Module):
     The channel order is swapped in the first and the last convolution, which costs nothing.
     """
 
-    def __init__(self, net: TransformerNet) -> None:
+    def __init__(self, net: StyleNet) -> None:
         super().__init__()
-        self.net = swap_channels(net)
+        self.net = swapped(net)
 
     def forward(self, frames: Tensor, style: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
         """`frames` is uint8 (N, H, W, 3) BGR, and so is the result; `style` is (1, styles)."""
@@ -31,19 +30,12 @@ class DeployableNet(nn.Module):
         return y.to(torch.uint8).permute(0, 2, 3, 1)[:, : frames.shape[1], : frames.shape[2]]
 
 
-def swap_channels(net: TransformerNet) -> TransformerNet:
-    """Return a copy for BGR of a net for RGB, or the reverse."""
-    net = copy.deepcopy(net).eval().requires_grad_(False)
-    flips = (("down.0.conv.weight", 1), ("paint.weight", 0), ("paint.bias", 0))
-    net.load_state_dict(net.state_dict() | {name: net.get_parameter(name).flip(dim) for name, dim in flips})
-    return net
-
-
-def load_net(style: Style) -> TransformerNet:
-    """Rebuild the RGB torch net of a weights file, in fp32 on the CPU."""
-    net = TransformerNet(NetSpec.from_card(style.card["net"]))
+def load_net(style: Style) -> StyleNet:
+    """Rebuild the RGB torch net of a style (of one style, where the file holds several), fp32 on the CPU."""
+    net = build_net(NetSpec.from_card(style.card["net"]))
     net.load_state_dict({name: torch.from_numpy(array) for name, array in style.arrays.items()})
-    return swap_channels(net)
+    net = swapped(net)
+    return net if style.mix is None else net.with_styles(torch.tensor([style.mix])).eval()
 
 
 def script(deployable: DeployableNet) -> torch.jit.ScriptModule:

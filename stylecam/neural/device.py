@@ -32,8 +32,9 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    # Without matrix units bf16 on a CPU is slower than fp32; on MPS autocast saves little.
-    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+    # Where a CPU has no instructions for bf16 it is slower than fp32; on MPS autocast saves little.
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if device.type == "cpu" and multiplies else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -10,9 +10,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,45 +18,17 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from stylecam import __version__
 from stylecam.errors import ExportError, ParityError
 from stylecam.frames import Pixels
-from stylecam.neural.checkpoint import load_checkpoint
-from stylecam.neural.deploy import DeployableNet, load_net, script
+from stylecam.neural.deploy import DeployableNet, script
 from stylecam.neural.onnx_graph import example, store_half, to_onnx
-from stylecam.neural.transformer import TransformerNet, count_params
-from stylecam.styles import Array, find_style, pack_grams, write_card
+from stylecam.neural.trained import Trained, load_trained
+from stylecam.styles import Array, pack_grams, write_card
 from stylecam.wholefile import whole_file
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
 _TRY_SHAPES = ((1, 64, 96), (2, 75, 50), (1, 75, 50), (2, 64, 96))
 _HALF_PSNR_DB = 40.0
-
-
-@dataclass(frozen=True)
-class Exportable:
-    """What goes into a file: the net, its model card, the paintings' Gram matrices."""
-
-    net: TransformerNet
-    card: dict[str, Any]
-    grams: dict[str, Array]
-
-
-def load_exportable(name: str) -> Exportable:
-    """Read a checkpoint (*.ckpt), a style or a weights file. Raises TrainError or StyleError."""
-    if not name.endswith(".ckpt"):
-        style = find_style(name, "auto")
-        return Exportable(load_net(style), style.card, style.grams)
-    kept = load_checkpoint(Path(name))
-    net = kept.build_net()
-    card = {
-        **kept.about,
-        "net": kept.spec.to_card(count_params(net)),
-        "objective": kept.objective.to_card(),
-        "checkpoint_sha256": kept.sha256,
-        "version": __version__,
-    }
-    return Exportable(net, card, {layer: gram.numpy() for layer, gram in kept.grams.items()})
 
 
 def export(name: str, path: Path, file_format: str | None = None, half: bool = True) -> Path:
@@ -73,13 +43,13 @@ def export(name: str, path: Path, file_format: str | None = None, half: bool = T
         raise ExportError(
             f"{path} could not be written: folder {path.parent} does not exist", "make the folder first"
         )
-    exportable = load_exportable(name)
+    trained = load_trained(name)
     try:
         with whole_file(path) as part:
             if file_format == "onnx":
-                _write_onnx(exportable, part, half)
+                _write_onnx(trained, part, half)
             else:
-                _write_torch(exportable, part, file_format)
+                _write_torch(trained, part, file_format)
     except OSError as exc:
         raise ExportError(f"{path} could not be written: {exc}", "choose another place with -o") from exc
     return path
@@ -94,15 +64,15 @@ def _format_of(path: Path) -> str:
     )
 
 
-def _write_onnx(exportable: Exportable, part: Path, half: bool) -> None:
-    original, net = exportable.net, exportable.net
+def _write_onnx(trained: Trained, part: Path, half: bool) -> None:
+    original, net = trained.net, trained.net
     if half:
         net = copy.deepcopy(original)
         net.load_state_dict({name: value.half().float() for name, value in net.state_dict().items()})
     model = to_onnx(net)
     if half:
         store_half(model)
-    write_card(model, exportable.card, exportable.grams)
+    write_card(model, trained.card, trained.grams)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, part)
     session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
@@ -116,9 +86,9 @@ def _write_onnx(exportable: Exportable, part: Path, half: bool) -> None:
     check_parity(DeployableNet(original), run, least_psnr_db=_HALF_PSNR_DB)
 
 
-def _write_torch(exportable: Exportable, part: Path, file_format: str) -> None:
-    deployable = DeployableNet(exportable.net).eval()
-    extra = {"stylecam": json.dumps(exportable.card), "stylecam.grams": pack_grams(exportable.grams)}
+def _write_torch(trained: Trained, part: Path, file_format: str) -> None:
+    deployable = DeployableNet(trained.net).eval()
+    extra = {"stylecam": json.dumps(trained.card), "stylecam.grams": pack_grams(trained.grams)}
     reopened: Callable[..., Tensor]
     if file_format == "torchscript":
         script(deployable).save(str(part), _extra_files=extra)
@@ -126,14 +96,14 @@ def _write_torch(exportable: Exportable, part: Path, file_format: str) -> None:
             warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, and still works
             reopened = torch.jit.load(str(part))
     elif file_format == "pt2":
-        args, shapes = example(exportable.net.spec.styles)
+        args, shapes = example(trained.net.spec.styles)
         program = torch.export.export(deployable, args, dynamic_shapes=shapes)
         with part.open("wb") as file:
             torch.export.save(program, file, extra_files=extra)
         reopened = torch.export.load(str(part)).module()
     else:
         raise ExportError(f"format {file_format!r} is unknown", f"known: {', '.join(FORMATS)}")
-    several = exportable.net.spec.styles > 1
+    several = trained.net.spec.styles > 1
 
     def run(frames: Pixels, style: Array) -> Pixels:
         args = (torch.from_numpy(frames), *((torch.from_numpy(style),) if several else ()))

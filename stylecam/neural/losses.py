@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from stylecam.errors import TrainError
 from stylecam.neural.options import Objective
 from stylecam.neural.vgg import Vgg
 
@@ -39,9 +41,28 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 def total_variation(rgb: Tensor) -> Tensor:
     """Return, per picture, the mean squared difference of neighbours of `rgb` (N, 3, H, W), 0..255."""
-    across = (rgb[..., :, 1:] - rgb[..., :, :-1]).square().mean((1, 2, 3))
-    down = (rgb[..., 1:, :] - rgb[..., :-1, :]).square().mean((1, 2, 3))
-    return across + down
+    return across(rgb).square().mean((1, 2, 3)) + down(rgb).square().mean((1, 2, 3))
+
+
+def across(rgb: Tensor) -> Tensor:
+    """Return the differences of horizontal neighbours, (N, 3, H, W - 1)."""
+    return rgb[..., :, 1:] - rgb[..., :, :-1]
+
+
+def down(rgb: Tensor) -> Tensor:
+    """Return the differences of vertical neighbours, (N, 3, H - 1, W)."""
+    return rgb[..., 1:, :] - rgb[..., :-1, :]
+
+
+def cell_pattern(rgb: Tensor, cell: int = 4, window: int = 16) -> Tensor:
+    """Return, per picture, how much a pattern of `cell` x `cell` px shows in `rgb` (N, 3, H, W), 0..255.
+
+    In windows of `window` cells square each place in a cell has its mean; these must not differ. A
+    net that works on cells can only give texture to a plain wall by painting every cell alike.
+    """
+    places = F.avg_pool2d(F.pixel_unshuffle(rgb, cell), window, window // 2)
+    spread: Tensor = places.unflatten(1, (rgb.shape[1], cell * cell)).var(2)
+    return spread.mean((1, 2, 3))
 
 
 def style_targets(vgg: Vgg, objective: Objective, paintings: list[Tensor]) -> dict[str, Tensor]:
@@ -57,12 +78,21 @@ def style_targets(vgg: Vgg, objective: Objective, paintings: list[Tensor]) -> di
         }
 
 
+def per_style(numbers: tuple[float, ...], styles: int, what: str) -> Tensor:
+    """Return one number for each of so many styles, of one for all or one for each. Raises TrainError."""
+    if len(numbers) not in (1, styles):
+        raise TrainError(f"{len(numbers)} {what} for {styles} paintings", "give one for all, or one for each")
+    return torch.tensor(numbers).expand(styles).clone()
+
+
 class PerceptualLoss(nn.Module):
     """Compare pictures with their contents and with the paintings' Gram matrices."""
 
     def __init__(self, vgg: Vgg, objective: Objective, targets: dict[str, Tensor]) -> None:
         super().__init__()
         self.vgg, self.objective = vgg, objective
+        paintings = len(next(iter(targets.values())))
+        self.register_buffer("style_weight", per_style(objective.style_weight, paintings, "style weights"))
         for layer, target in targets.items():
             self.register_buffer(f"target_{layer}", target)
 
@@ -81,6 +111,8 @@ class PerceptualLoss(nn.Module):
         """
         goal, found = self.objective, self.vgg(rgb, self.objective.layers)
         difference = found[goal.content_layer].float() - content.float()
+        weights: Tensor = self.get_buffer("style_weight")
+        weight = weights[:1] if styles is None else weights[styles]
         style = torch.zeros(len(rgb), device=rgb.device)
         for layer in goal.style_layers:
             target: Tensor = getattr(self, f"target_{layer}")
@@ -88,7 +120,7 @@ class PerceptualLoss(nn.Module):
             style = style + (gram_matrix(found[layer]) - wanted).square().mean((1, 2))
         return LossTerms(
             goal.content_weight * difference.square().mean((1, 2, 3)),
-            goal.style_weight * style,
+            weight * style,
             goal.tv_weight * total_variation(rgb.float()),
         )
 

@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from stylecam.neural.deploy import DeployableNet
-from stylecam.neural.transformer import TransformerNet
+from stylecam.neural.transformer import StyleNet
 
 
-def to_onnx(net: TransformerNet) -> onnx.ModelProto:
+def to_onnx(net: StyleNet) -> onnx.ModelProto:
     """Return the graph of a net, with its learned numbers as fp32 initializers called net.*."""
     deployable = DeployableNet(net).eval()
     args, shapes = example(net.spec.styles)

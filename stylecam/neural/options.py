@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,31 @@ from stylecam.errors import TrainError
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: layers and weights, in VGG16's own range of features."""
+    """What is minimised: layers and weights, in VGG16's own range of features.
+
+    `style_weight` is one number for all paintings, or one for each.
+    """
 
     backbone: str = "vgg16"
     vgg: str = "wheel"
     content_layer: str = "relu3_3"
     content_weight: float = 1.0
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-    style_weight: float = 5.0
+    style_weight: tuple[float, ...] = (5.0,)
     tv_weight: float = 1e-3
     style_size: int = 512
 
     @classmethod
     def from_card(cls, card: dict[str, Any]) -> Objective:
         """Rebuild the objective from a model card or checkpoint."""
-        return cls(**{**card, "style_layers": tuple(card["style_layers"])})
+        weight = card["style_weight"]
+        several = tuple(weight) if isinstance(weight, list) else (weight,)
+        return cls(**{**card, "style_layers": tuple(card["style_layers"]), "style_weight": several})
 
     def to_card(self) -> dict[str, Any]:
         """Return a JSON object from which `from_card` rebuilds this."""
-        return {**asdict(self), "style_layers": list(self.style_layers)}
+        weight = list(self.style_weight) if len(self.style_weight) > 1 else self.style_weight[0]
+        return {**asdict(self), "style_layers": list(self.style_layers), "style_weight": weight}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -40,7 +47,13 @@ class Objective:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a training depends on. Sizes in pixels; `batch` is per process."""
+    """What a training depends on. Sizes in pixels; `batch` is per process.
+
+    With a `teacher` (a style, weights file or checkpoint) the net learns to paint as that one does
+    and takes its paintings and objective over: `perceptual_weight` says how much these still
+    count. `temporal_weight` is one number for all styles, or one for each. `start` names what the
+    net begins as.
+    """
 
     style_images: tuple[Path, ...]
     content_dir: Path
@@ -49,10 +62,15 @@ class TrainOptions:
     steps: int = 2000
     batch: int = 4
     crop: int = 256
+    net: str = "full"
     width: float = 1.0
     upsampling: str = "nearest"
     objective: Objective = field(default_factory=Objective)
-    lr: float = 1e-3
+    teacher: str | None = None
+    perceptual_weight: float = 0.0
+    temporal_weight: tuple[float, ...] = (0.0,)
+    pattern_weight: float | None = None
+    lr: float | None = None
     seed: int = 0
     held_out: int = 20
     checkpoint_every: int = 100
@@ -61,7 +79,8 @@ class TrainOptions:
     precision: str = "auto"
     compile: bool = False
     resume: bool = False
-    start: Path | None = None
+    start: str | None = None
+    data: str | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,8 +89,25 @@ class TrainOptions:
                 f"steps {self.steps}, batch {self.batch} or crop {self.crop} is out of range",
                 "steps and batch are at least 1, the crop lies between 64 and 4096 pixels",
             )
-        if not 0 < self.lr <= 1:
+        if not 0 < self.peak_lr <= 1:
             raise TrainError(f"learning rate {self.lr} is out of range", "it lies above 0 and at most at 1")
+        if not self.style_images and self.teacher is None:
+            raise TrainError("there is nothing to learn from", "name a --style-image, or a --teacher")
+
+    @property
+    def pattern(self) -> float:
+        """How much a pattern of cells counts; left open, nothing for the full net, which shows none.
+
+        Against differences of pixels from a teacher a weight of 3 does, against the objective 10000.
+        """
+        if self.pattern_weight is not None:
+            return self.pattern_weight
+        return 0.0 if self.net == "full" else 3.0 if self.teacher else 10000.0
+
+    @property
+    def peak_lr(self) -> float:
+        """The highest learning rate; left open, what serves a net of this sort."""
+        return self.lr if self.lr is not None else 4e-3 if self.teacher else 1e-3
 
     @property
     def checkpoint(self) -> Path:
@@ -85,8 +121,41 @@ class TrainOptions:
 
     def must_match(self) -> dict[str, Any]:
         """Return what a resumed run has to share with the run it goes on with."""
-        names = ("batch", "crop", "seed", "held_out", "steps", "lr")
-        return {name: getattr(self, name) for name in names} | {"world": world()}
+        names = ("batch", "crop", "seed", "held_out", "steps", "teacher", "perceptual_weight")
+        run = {name: getattr(self, name) for name in names}
+        return run | {
+            "lr": self.peak_lr,
+            "world": world(),
+            "pattern": self.pattern,
+            "temporal_weight": list(self.temporal_weight),
+        }
+
+
+def describe_paintings(
+    images: Sequence[Path], titles: Sequence[str], painters: Sequence[str], years: Sequence[str], licence: str
+) -> dict[str, Any]:
+    """Return what a model card says of its paintings; of each, where there are several.
+
+    Titles, painters and years are one for all or one for each. Each style of several is called as
+    its painting's file is. Raises TrainError.
+    """
+    lists = {"title": titles, "painter": painters, "year": years}
+    for what, texts in lists.items():
+        if len(texts) not in (1, len(images)) and images:
+            raise TrainError(
+                f"{len(texts)} values of --{what} for {len(images)} paintings", "give one, or one for each"
+            )
+    names = [image.stem for image in images]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TrainError(f"several paintings are called {twice}", "rename one: a style is called as its file")
+    each = [
+        {"style": image.stem, **{what: texts[i % len(texts)] for what, texts in lists.items()}}
+        for i, image in enumerate(images)
+    ]
+    if len(each) == 1:
+        return each[0] | {"licence": licence}
+    return {"licence": licence, "styles": each} if each else {}
 
 
 def rank() -> int:

@@ -15,10 +15,9 @@ from stylecam.pictures import Picture, read_picture, write_picture
 
 if TYPE_CHECKING:
     from stylecam.neural.train import TrainStep
-    from stylecam.neural.transformer import TransformerNet
+    from stylecam.neural.transformer import StyleNet
 
 SAMPLES = 6
-TERMS = ("total", "content", "style", "tv")
 
 
 class Progress:
@@ -47,12 +46,12 @@ class Progress:
 
     def log(self, done: TrainStep) -> None:
         """Add one line with the step's loss terms, rate and seconds."""
-        row = {name: round(getattr(done, name), 4) for name in TERMS}
+        row = {name: round(value, 4) for name, value in ({"total": done.total} | done.terms).items()}
         line = {"step": done.step, **row, "lr": round(done.lr, 7), "step_s": round(done.step_s, 3)}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def draw(self, net: TransformerNet, held_out: list[Path], device: torch.device) -> None:
+    def draw(self, net: StyleNet, held_out: list[Path], device: torch.device) -> None:
         """Draw the loss curves, and photographs set aside above what the net makes of them."""
         self._draw_losses()
         if held_out:
@@ -68,7 +67,7 @@ class Progress:
         lines = self._lines()
         figure = Figure(figsize=(8, 5), layout="constrained")
         axes = figure.subplots()
-        for term in TERMS:
+        for term in [name for name in lines[-1] if name not in ("step", "lr", "step_s")]:
             axes.plot([line["step"] for line in lines], [line[term] for line in lines], label=term, lw=0.8)
         axes.set(xlabel="step", ylabel="weighted loss", yscale="log", title=self.name)
         axes.legend()
@@ -77,7 +76,7 @@ class Progress:
 
 
 @torch.no_grad()
-def sample_grid(net: TransformerNet, files: list[Path], device: torch.device, side: int = 256) -> np.ndarray:
+def sample_grid(net: StyleNet, files: list[Path], device: torch.device, side: int = 256) -> np.ndarray:
     """Return a uint8 BGR picture: the photographs in one row for each style below them."""
     photos = np.stack([center_crop(read_picture(file).bgr, side) for file in files])
     rows = [np.concatenate(list(photos), axis=1)]

@@ -8,21 +8,27 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from stylecam.errors import DivergedError, TrainError
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from stylecam.neural.data import ContentFolder, load_painting
-from stylecam.neural.device import autocast, pick_device, pick_precision
-from stylecam.neural.losses import LossTerms, PerceptualLoss, style_targets
+from stylecam.neural.data import ContentFolder
+from stylecam.neural.device import pick_device, pick_precision
+from stylecam.neural.goal import Goal
 from stylecam.neural.options import TrainOptions, rank, world
 from stylecam.neural.progress import Progress
-from stylecam.neural.transformer import NetSpec, TransformerNet
-from stylecam.neural.vgg import load_vgg
+from stylecam.neural.trained import Trained, load_trained
+from stylecam.neural.transformer import InstanceNorm, NetSpec, StyleNet, build_net
+from stylecam.styles import FAST
+
+ABOUT = ("title", "painter", "year", "licence", "styles")
+"""What a pupil's model card takes over from its teacher's."""
+
+NORM_BOOST = 10.0
 
 FLATTEST = 3.0
 """A batch whose pixels deviate less than this from their mean (of 255) shows one colour."""
@@ -30,13 +36,11 @@ FLATTEST = 3.0
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One finished step: its loss terms, and how long is left."""
+    """One finished step: its weighted loss terms by name, and how it went."""
 
     step: int
     steps: int
-    content: float
-    style: float
-    tv: float
+    terms: dict[str, float]
     lr: float
     step_s: float
     skipped: int
@@ -47,7 +51,7 @@ class TrainStep:
     @property
     def total(self) -> float:
         """The objective."""
-        return self.content + self.style + self.tv
+        return sum(self.terms.values())
 
 
 def train(options: TrainOptions) -> Generator[TrainStep, None, None]:
@@ -90,16 +94,14 @@ class Trainer:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.precision = pick_precision(self.device, options.precision)
         self.data = ContentFolder(options.content_dir, options.crop, options.seed, options.held_out)
-        paintings = [load_painting(p, options.objective.style_size) for p in options.style_images]
-        vgg = load_vgg(options.objective.backbone, options.objective.vgg).to(self.device)
-        self.grams = style_targets(vgg, options.objective, [p.to(self.device) for p in paintings])
-        self.loss: nn.Module = PerceptualLoss(vgg, options.objective, self.grams)
-        self.spec = NetSpec(width=options.width, styles=len(paintings), upsampling=options.upsampling)
+        self.goal = Goal(options, self.device, self.precision)
+        self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling)
         torch.manual_seed(options.seed)
-        self.plain_net = TransformerNet(self.spec).to(self.device)
-        self.optimizer = torch.optim.Adam(self.plain_net.parameters(), lr=options.lr)
+        self.plain_net = build_net(self.spec).to(self.device)
+        self.optimizer = torch.optim.Adam(_parameter_groups(self.plain_net))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step, self.seconds = 0, 0.0
+        self.started: dict[str, Any] = {}
         self._restore()
         self.restarted_from = self.step
         self.net = self._parallel()
@@ -107,37 +109,47 @@ class Trainer:
 
     def _restore(self) -> None:
         options = self.options
-        if options.start and not options.resume:
-            self._load_net(load_checkpoint(options.start))
         if not options.resume or not options.checkpoint.exists():
+            if options.start:
+                start = load_trained(options.start, options.net)
+                self._begin_as(start.net)
+                self.started = describe_origin(start)
             return
         kept = load_checkpoint(options.checkpoint)
         wanted = options.must_match()
-        changed = [f"{name} was {kept.run[name]}" for name in wanted if kept.run[name] != wanted[name]]
-        if changed or kept.objective != options.objective:
-            what = ", ".join(changed) or "another objective"
+        changed = [
+            f"{name} was {kept.run.get(name)}" for name in wanted if kept.run.get(name) != wanted[name]
+        ]
+        if kept.objective != self.goal.objective:
+            changed.append("the objective was another")
+        if kept.spec != self.spec:
+            changed.append(f"the net was {kept.spec}")
+        if changed:
             raise TrainError(
-                f"{options.checkpoint} was made with other options: {what}",
+                f"{options.checkpoint} was made with other options: {', '.join(changed)}",
                 "resume with the same options, or leave --resume out to start anew",
             )
-        self._load_net(kept)
+        self.plain_net.load_state_dict(kept.net)
         self.optimizer.load_state_dict(kept.optimizer)
         self.scaler.load_state_dict(kept.scaler)
         self.step, self.seconds = kept.step, kept.seconds
+        self.started = kept.about["training"].get("start", {})
 
-    def _load_net(self, kept: Checkpoint) -> None:
-        if kept.spec != self.spec:
-            raise TrainError(f"the checkpoint holds another net: {kept.spec}", f"this run builds {self.spec}")
-        self.plain_net.load_state_dict(kept.net)
+    def _begin_as(self, net: StyleNet) -> None:
+        """Take a net's numbers over; each style of a net of several begins as the single one."""
+        if net.spec.styles == 1:
+            net = net.with_styles(torch.ones(self.spec.styles, 1))
+        if net.spec != self.spec:
+            raise TrainError(f"--start holds another net: {net.spec}", f"this run builds {self.spec}")
+        self.plain_net.load_state_dict(net.state_dict())
 
     def _parallel(self) -> nn.Module:
         self.plain_net.to(memory_format=torch.channels_last)
-        self.loss.to(memory_format=torch.channels_last)
         net: nn.Module = self.plain_net
         if world() > 1:
             net = DistributedDataParallel(net)
+        self.goal.prepare()
         if self.options.compile:
-            self.loss = torch.compile(self.loss)  # type: ignore[assignment]
             net = torch.compile(net)  # type: ignore[assignment]
         return net
 
@@ -149,15 +161,16 @@ class Trainer:
         """Lower the loss on one batch (N, 3, crop, crop), and write what is due."""
         began = time.perf_counter()
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
-        lr = learning_rate(step, self.options.steps, self.options.lr)
+        lr = learning_rate(step, self.options.steps, self.options.peak_lr)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        painted, terms = self._forward(batch, step)
+            group["lr"] = lr * group["boost"]
+        painted, terms = self.goal.terms(self.net, batch, step)
+        total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(terms.total).backward()
+        self.scaler.scale(total).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._check(step, batch, painted, terms)
+        self._check(step, batch, painted, total.item())
         self.step = step + 1
         took = time.perf_counter() - began
         self.seconds += took
@@ -165,21 +178,11 @@ class Trainer:
         self._write_due(done)
         return done
 
-    def _forward(self, batch: Tensor, step: int) -> tuple[Tensor, LossTerms]:
-        styles = mix = None
-        if self.spec.styles > 1:  # the paintings take turns
-            first = (step * world() + rank()) * len(batch)
-            styles = (torch.arange(len(batch), device=batch.device) + first) % self.spec.styles
-            mix = F.one_hot(styles, self.spec.styles).float()
-        with autocast(self.device, self.precision):
-            painted = self.net(batch, mix)
-            return painted, self.loss(painted, batch, styles)
-
-    def _check(self, step: int, batch: Tensor, painted: Tensor, terms: LossTerms) -> None:
+    def _check(self, step: int, batch: Tensor, painted: Tensor, total: float) -> None:
         bad = None
         saves = (step + 1) % self.options.checkpoint_every == 0 or step + 1 == self.options.steps
-        if not math.isfinite(terms.total.item()):
-            bad = f"the loss is {terms.total.item()}"
+        if not math.isfinite(total):
+            bad = f"the loss is {total}"
         elif not torch.stack([numbers.isfinite().all() for numbers in self.plain_net.parameters()]).all():
             bad = "the gradient overflowed"  # where the loss itself does not, yet
         elif (step % 10 == 0 or saves) and _is_flat(painted) and not _is_flat(batch):
@@ -190,10 +193,9 @@ class Trainer:
                 "lower --lr or the style weight; the last good checkpoint is kept",
             )
 
-    def _describe(self, terms: LossTerms, lr: float, took: float) -> TrainStep:
-        content, style, tv = (term.item() for term in terms)
+    def _describe(self, terms: dict[str, Tensor], lr: float, took: float) -> TrainStep:
         return TrainStep(
-            self.step, self.options.steps, content, style, tv, lr, took,
+            self.step, self.options.steps, {name: term.item() for name, term in terms.items()}, lr, took,
             len(self.data.skipped), self.restarted_from, str(self.device), self.precision,
         )  # fmt: skip
 
@@ -215,23 +217,54 @@ class Trainer:
         options = self.options
         training = {
             "steps": self.step, "batch": options.batch * world(), "crop": options.crop,
-            "data": options.about.get("data", options.content_dir.name), "seed": options.seed,
+            "data": options.data or options.content_dir.name, "seed": options.seed,
             "seconds": round(self.seconds), "held_out": [file.name for file in self.data.held_out],
         }  # fmt: skip
-        about = {"style": options.name, "title": options.style_images[0].stem, "painter": "", "year": "",
-                 "licence": ""} | {k: v for k, v in options.about.items() if k != "data"}  # fmt: skip
+        training |= {"temporal_weight": list(options.temporal_weight), "lr": options.peak_lr}
+        if self.started:
+            training["start"] = self.started
+        teacher = self.goal.teacher
+        if teacher:
+            training |= {
+                "teacher": describe_origin(teacher), "perceptual_weight": options.perceptual_weight
+            }  # fmt: skip
+        about = {key: teacher.card[key] for key in ABOUT if key in teacher.card} if teacher else {}
+        about |= options.about | {"style": options.name.removesuffix(FAST), "training": training}
         return Checkpoint(
             spec=self.spec,
             net={name: value.cpu().contiguous() for name, value in self.plain_net.state_dict().items()},
             step=self.step,
-            objective=options.objective,
-            grams={layer: gram.cpu() for layer, gram in self.grams.items()},
-            about=about | {"training": training},
+            objective=self.goal.objective,
+            grams={layer: gram.cpu() for layer, gram in self.goal.grams.items()},
+            about=about,
             run=options.must_match(),
             optimizer=self.optimizer.state_dict(),
             scaler=self.scaler.state_dict(),
             seconds=self.seconds,
         )
+
+
+def _parameter_groups(net: StyleNet) -> list[dict[str, Any]]:
+    """Return what Adam is to lower, with how much faster than the rest it may move (`boost`).
+
+    What tells the styles of one net apart are its norms' numbers alone, near 1 where the convolutions'
+    are near 0.05, and each sees few of the pictures: at the rate of the rest all styles stay alike.
+    """
+    norms = [module for module in net.modules() if isinstance(module, InstanceNorm) and not module.single]
+    quick = [parameter for norm in norms for parameter in norm.parameters()]
+    known = {id(parameter) for parameter in quick}
+    rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
+    groups = [{"params": rest, "boost": 1.0}, {"params": quick, "boost": NORM_BOOST}]
+    return [group for group in groups if group["params"]]
+
+
+def describe_origin(trained: Trained) -> dict[str, Any]:
+    """Return what a model card says of the net that another began as, or learned from."""
+    return {
+        "style": trained.card["style"],
+        "net": trained.net.spec.kind,
+        "steps": trained.card["training"]["steps"],
+    }
 
 
 def _is_flat(rgb: Tensor) -> bool:

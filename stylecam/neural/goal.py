@@ -1,0 +1,103 @@
+"""What a training lowers: the objective, a teacher's pictures, unsteadiness, the pattern of cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stylecam.neural.data import load_painting
+from stylecam.neural.device import autocast
+from stylecam.neural.distill import Imitation
+from stylecam.neural.losses import PerceptualLoss, cell_pattern, per_style, style_targets
+from stylecam.neural.options import Objective, TrainOptions, rank, world
+from stylecam.neural.steady import Movement, add_noise, unsteadiness
+from stylecam.neural.trained import Trained, load_trained
+from stylecam.neural.vgg import load_vgg
+
+
+class Goal:
+    """Every term of a training's loss; `objective` and `grams` are those the model card will name.
+
+    With a teacher these are the teacher's, and no VGG is loaded unless the objective counts as well.
+    Raises TrainError, StyleError, PictureError, VggError.
+    """
+
+    def __init__(self, options: TrainOptions, device: torch.device, precision: str) -> None:
+        self.options, self.device, self.precision = options, device, precision
+        self.teacher: Trained | None = None
+        self.objective = options.objective
+        self._imitation: nn.Module | None = None
+        self._perceptual: nn.Module | None = None
+        if options.teacher:
+            self.teacher = load_trained(options.teacher, "full")
+            self.objective = Objective.from_card(self.teacher.card["objective"])
+            self._imitation = Imitation(self.teacher.net).to(device)
+        self.grams = self._load_grams()
+        self.styles = len(next(iter(self.grams.values())))
+        self._temporal_weight = per_style(options.temporal_weight, self.styles, "temporal weights").to(device)
+
+    def _load_grams(self) -> dict[str, Tensor]:
+        """Return the paintings' Gram matrices, and open the VGG where it is needed."""
+        goal = self.objective
+        if self.teacher:
+            grams = {layer: torch.from_numpy(gram) for layer, gram in self.teacher.grams.items()}
+            if not self.options.perceptual_weight:
+                return grams
+        paintings = () if self.teacher else self.options.style_images
+        pictures = [load_painting(path, goal.style_size).to(self.device) for path in paintings]
+        vgg = load_vgg(goal.backbone, goal.vgg).to(self.device)
+        if pictures:
+            grams = style_targets(vgg, goal, pictures)
+        self._perceptual = PerceptualLoss(vgg, goal, grams).to(self.device)
+        return grams
+
+    def prepare(self) -> None:
+        """Lay out memory as convolutions like it, and compile where that was asked for."""
+        for name in ("_imitation", "_perceptual"):
+            loss: nn.Module | None = getattr(self, name)
+            if loss is not None:
+                loss = loss.to(memory_format=torch.channels_last)
+                setattr(self, name, torch.compile(loss) if self.options.compile else loss)
+
+    def terms(self, net: nn.Module, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a net's paintings of a batch (N, 3, crop, crop), and every term by name, weighted."""
+        styles = self._styles_of(step, len(batch))
+        mix = None if styles is None else F.one_hot(styles, self.styles).float()
+        seen, pairs, movement = batch, 0, None
+        if self._temporal_weight.any():  # half of the batch is painted a second time, a little moved
+            pairs = (len(batch) + 1) // 2
+            rng = np.random.default_rng((self.options.seed, step, rank()))
+            movement = Movement.draw(rng)
+            seen = torch.cat([batch, add_noise(movement.apply(batch[:pairs]), rng)])
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.precision):
+            both = net(seen, mix if mix is None else torch.cat([mix, mix[:pairs]]))
+            painted = both[: len(batch)]
+            terms = self._painting_terms(painted, batch, styles, mix)
+        if movement:
+            weight = self._temporal_weight[:1] if styles is None else self._temporal_weight[styles[:pairs]]
+            terms["temporal"] = (weight * unsteadiness(painted[:pairs], both[len(batch) :], movement)).mean()
+        if self.options.pattern:
+            terms["pattern"] = self.options.pattern * cell_pattern(painted.float()).mean()
+        return painted, terms
+
+    def _styles_of(self, step: int, count: int) -> Tensor | None:
+        """Return the style of each picture of a batch: the paintings take turns. None for a single one."""
+        if self.styles == 1:
+            return None
+        first = (step * world() + rank()) * count
+        return (torch.arange(count, device=self.device) + first) % self.styles
+
+    def _painting_terms(
+        self, painted: Tensor, batch: Tensor, styles: Tensor | None, mix: Tensor | None
+    ) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        if self._imitation is not None:
+            terms |= self._imitation(painted, batch, mix)._asdict()
+        if self._perceptual is not None:
+            scale = self.options.perceptual_weight if self.teacher else 1.0
+            found = self._perceptual(painted, batch, styles)._asdict()
+            terms |= {name: scale * term for name, term in found.items()}
+        return terms

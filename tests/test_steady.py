@@ -1,0 +1,168 @@
+"""Training against flicker: what is moved, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from training import Make, run
+
+from stylecam.neural.steady import (
+    LARGEST_NOISE,
+    LARGEST_SHIFT,
+    LARGEST_ZOOM,
+    MARGIN,
+    Movement,
+    add_noise,
+    unsteadiness,
+)
+from stylecam.neural.train import Trainer
+
+WHOLE = [Movement(3, -5, 1), Movement(-8, 8, 1), Movement(0, 0, 1), Movement(1, 0, 1)]
+EVERYWHERE_ALIKE: list[Callable[[Tensor], Tensor]] = [
+    lambda rgb: rgb,
+    lambda rgb: 255 - rgb.flip(1),
+    lambda rgb: rgb.square() / 255,
+]
+INSIDE = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+
+
+def picture(height: int = 72, width: int = 88) -> Tensor:
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
+
+
+def columns(rgb: Tensor) -> Tensor:
+    """A picture that gets lighter from left to right, by 1 a pixel."""
+    return torch.arange(rgb.shape[3]).float().expand(rgb.shape)
+
+
+@pytest.mark.parametrize("movement", WHOLE)
+def test_whole_pixels_are_moved_as_they_are(movement: Movement) -> None:
+    rgb = picture()
+    shifted = torch.roll(rgb, (int(movement.down), int(movement.right)), (2, 3))
+    torch.testing.assert_close(movement.apply(rgb)[INSIDE], shifted[INSIDE], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("movement", [Movement(2.5, 0, 1), Movement(0, 0, 1.04), Movement(-3.25, 1, 0.97)])
+def test_a_zoom_is_about_the_centre_and_a_shift_in_pixels(movement: Movement) -> None:
+    ramp = columns(picture())
+    centre = (ramp.shape[3] - 1) / 2
+    wanted = centre + (ramp - centre) / movement.zoom - movement.right
+    torch.testing.assert_close(movement.apply(ramp)[INSIDE], wanted[INSIDE], rtol=0, atol=0.05)
+    upright = movement.apply(ramp.mT).mT
+    wanted += movement.right - movement.down
+    torch.testing.assert_close(upright[INSIDE], wanted[INSIDE], rtol=0, atol=0.05)
+
+
+def test_half_of_the_movements_are_whole_pixels_and_none_is_large() -> None:
+    drawn = [Movement.draw(np.random.default_rng(seed)) for seed in range(300)]
+    whole = [each for each in drawn if (each.right % 1, each.down % 1, each.zoom) == (0, 0, 1)]
+    assert 110 < len(whole) < 190
+    assert all(max(abs(each.right), abs(each.down)) <= LARGEST_SHIFT for each in drawn)
+    assert all(abs(np.log(each.zoom)) <= LARGEST_ZOOM for each in drawn)
+    assert Movement.draw(np.random.default_rng(7)) == drawn[7]
+
+
+def test_noise_and_light_change_by_a_little() -> None:
+    rgb = torch.full((2, 3, 64, 64), 128.0)
+    seen = [add_noise(rgb, np.random.default_rng(seed)) for seed in range(40)]
+    for each in seen:
+        assert 0.965 < float(each.mean()) / 128 < 1.035
+        assert float(each.std()) < 1.05 * LARGEST_NOISE
+        assert (each[0] != each[1]).any()
+    assert max(float(each.std()) for each in seen) > 0.7 * LARGEST_NOISE
+    bright = add_noise(torch.full((1, 3, 64, 64), 255.0), np.random.default_rng(0))
+    assert float(bright.max()) == 255
+    torch.testing.assert_close(add_noise(rgb, np.random.default_rng(3)), seen[3], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("movement", WHOLE)
+def test_what_moves_with_the_scene_is_steady(movement: Movement) -> None:
+    rgb = picture()
+    for paint in EVERYWHERE_ALIKE:
+        found = unsteadiness(paint(rgb), paint(movement.apply(rgb)), movement)
+        assert found.shape == (2,)
+        assert float(found.max()) < 1e-3
+
+
+@pytest.mark.parametrize("movement", WHOLE)
+def test_what_stays_where_it_was_while_the_scene_moves_is_not(movement: Movement) -> None:
+    """A texture that sticks to the screen: of a ramp the distance is the way moved, squared."""
+    rgb = picture()
+    found = unsteadiness(rgb + columns(rgb), movement.apply(rgb) + columns(rgb), movement)
+    torch.testing.assert_close(found, torch.full((2,), float(movement.right) ** 2), rtol=1e-3, atol=1e-3)
+
+
+def test_each_picture_is_judged_for_itself() -> None:
+    rgb, movement = picture(), Movement(0, 0, 1)
+    moved = rgb + torch.tensor([0.0, 3.0])[:, None, None, None]
+    torch.testing.assert_close(
+        unsteadiness(rgb, moved, movement), torch.tensor([0.0, 9.0]), rtol=0, atol=0.01
+    )
+
+
+def test_what_came_in_from_the_border_is_not_compared() -> None:
+    rgb, movement = picture(), Movement(0, 0, 1)
+    moved = torch.full_like(rgb, 1e6)
+    moved[INSIDE] = rgb[INSIDE]
+    assert float(unsteadiness(rgb, moved, movement).max()) < 1e-3
+
+
+def temporal_terms(make: Make, painting: Path, *weights: float) -> list[float]:
+    """The term in two steps, in which each of two paintings has its turn."""
+    options = make(
+        style_images=(painting, painting), steps=2, lr=1e-12, temporal_weight=weights, net="fast", width=0.25
+    )
+    return [step.terms["temporal"] for step in run(options)]
+
+
+def test_each_painting_has_its_own_temporal_weight(make: Make, painting: Path) -> None:
+    first, second = temporal_terms(make, painting, 1.0)
+    assert first > 0 < second
+    assert temporal_terms(make, painting, 0.0, 3.0) == pytest.approx([0, 3 * second], rel=1e-3)
+    assert temporal_terms(make, painting, 2.0, 0.0) == pytest.approx([2 * first, 0], rel=1e-3)
+
+
+def test_the_pair_is_not_painted_where_steadiness_does_not_count(make: Make) -> None:
+    steps = run(make(steps=1)) + run(make(steps=1, temporal_weight=(0.5,)))
+    assert ["temporal" in step.terms for step in steps] == [False, True]
+    for term in ("content", "style", "tv"):  # those are of the photographs as they are
+        assert steps[0].terms[term] == pytest.approx(steps[1].terms[term], rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_cannot_be_halved_trains(make: Make, painting: Path, batch: int) -> None:
+    options = make(style_images=(painting, painting), batch=batch, steps=2, temporal_weight=(1.0,))
+    assert all(step.terms["temporal"] > 0 for step in run(options))
+
+
+class HalfStuck(nn.Module):
+    """Paint the first style plain, the second as a ramp that sticks to the screen."""
+
+    def forward(self, rgb: Tensor, mix: Tensor) -> Tensor:
+        ramp = columns(rgb) * mix[:, 1, None, None, None]
+        return 100 + ramp
+
+
+def stuck_terms(make: Make, painting: Path, batch: int, *weights: float) -> list[float]:
+    options = make(style_images=(painting, painting), batch=batch, temporal_weight=weights)
+    trainer = Trainer(options)
+    photos = torch.rand(batch, 3, 64, 64) * 255
+    steps = (trainer.goal.terms(HalfStuck(), photos, step)[1] for step in range(6))
+    return [float(terms["temporal"]) for terms in steps]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_pair_is_painted_in_one_style_and_weighs_as_that_does(
+    make: Make, painting: Path, batch: int
+) -> None:
+    assert max(stuck_terms(make, painting, batch, 1.0, 0.0)) < 1e-3
+    assert max(stuck_terms(make, painting, batch, 0.0, 1.0)) > 1
+
+
+def test_every_style_has_its_turn_where_a_batch_holds_each_of_them(make: Make, painting: Path) -> None:
+    assert max(stuck_terms(make, painting, 2, 0.0, 1.0)) > 1
