@@ -6,7 +6,9 @@ import base64
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,25 +33,55 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Style:
-    """A named look: one weights file that has been read and found whole.
+    """A named look: a weights file that has been read and found whole, and which of its styles to use.
 
-    `card` is the model card, `model` the parsed graph: uint8 [N, H, W, 3] BGR in and out.
+    `card` is the model card, `model` the parsed graph: uint8 [N, H, W, 3] BGR in and out. `mix` holds
+    a weight for each style of a net of several, None where the file as such is meant.
     """
 
     name: str
     path: Path
     card: dict[str, Any]
     model: onnx.ModelProto
+    mix: tuple[float, ...] | None = None
 
     @property
     def net(self) -> str:
         """The kind of net: "full" or "fast"."""
         return str(self.card["net"]["kind"])
 
+    @property
+    def styles(self) -> list[str]:
+        """The names of all styles that the net carries."""
+        return [each["style"] for each in self.card.get("styles", ())] or [self.name]
+
     @cached_property
     def grams(self) -> dict[str, Array]:
-        """The paintings' target Gram matrices, fp32 (styles, C, C) by style layer."""
-        return unpack_grams(_metadata(self.model)[GRAMS_KEY])
+        """The target Gram matrices, fp32 (styles, C, C) by style layer; one, mixed, where `mix` is set."""
+        grams = unpack_grams(_metadata(self.model)[GRAMS_KEY])
+        if self.mix is None:
+            return grams
+        mix = np.asarray([self.mix], np.float32)
+        return {layer: np.tensordot(mix, gram, 1) for layer, gram in grams.items()}
+
+    def mixed(self, weights: Mapping[str, float]) -> Style:
+        """Return the mixture of this net's styles, its card speaking of these alone.
+
+        `weights` by style are relative to each other. Raises StyleError.
+        """
+        missing = [name for name in weights if name not in self.styles]
+        if missing:
+            raise StyleError(f"{self.path} has no style {missing[0]!r}", f"it has {', '.join(self.styles)}")
+        total = sum(weights.values())
+        mix = tuple(weights.get(name, 0.0) / total for name in self.styles)
+        each = [about for about in self.card["styles"] if weights.get(about["style"])]
+        about = {key: " + ".join(dict.fromkeys(part[key] for part in each)) for key in each[0]}
+        name = format_mix(weights)
+        card = {key: value for key, value in self.card.items() if key != "styles"} | about | {"style": name}
+        goal = card["objective"]
+        if isinstance(goal["style_weight"], list):
+            card["objective"] = goal | {"style_weight": float(np.dot(mix, goal["style_weight"]))}
+        return Style(name, self.path, card, self.model, mix)
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
@@ -75,35 +107,93 @@ def style_files() -> dict[str, Path]:
 
 
 def list_styles() -> tuple[list[Style], list[StyleError]]:
-    """Read every weights file there is; those that are damaged are told beside the good ones."""
+    """Read every weights file there is; those that are damaged are told beside the good ones.
+
+    A net of several styles stands for each of them that has no net of its own of the same kind.
+    """
     good, bad = [], []
     for path in style_files().values():
         try:
             good.append(read_style(path))
         except StyleError as exc:
             bad.append(exc)
-    return good, bad
+    single = [style for style in good if len(style.styles) == 1]
+    own = {(style.name, style.net) for style in single}
+    shared = [
+        several.mixed({name: 1})
+        for several in good
+        for name in several.styles
+        if len(several.styles) > 1 and (name, several.net) not in own
+    ]
+    return sorted(single + shared, key=lambda style: (style.name, style.net)), bad
 
 
 def find_style(name: str = DEFAULT, net: str = "auto", *, on_gpu: bool = False) -> Style:
-    """Read the style called `name`, or the weights file at that path.
+    """Read the style called `name`, a mix ("starry:0.6,wave:0.4"), or the weights file at that path.
 
-    `net` is "full", "fast", or "auto": full on a GPU, on a CPU fast where there is one. Raises StyleError
-    for an unknown style (the message names the known ones), a missing net, a damaged file.
+    `net` is "full", "fast", or "auto": full on a GPU, on a CPU fast where there is one. A style's own
+    net goes before one that it shares with others. Raises StyleError for an unknown style (the message
+    names the known ones), a missing net, a damaged file.
     """
     if name.endswith(".onnx") or "/" in name or "\\" in name:
         return _of_kind(read_style(Path(name)), net)
-    files = style_files()
-    known = sorted({stem.removesuffix(FAST) for stem in files})
-    if name not in known:
-        listed = ", ".join(known) or "none"
-        raise StyleError(f"style {name!r} is unknown", f"known: {listed}; or name a .onnx file")
-    either = [name, name + FAST] if on_gpu else [name + FAST, name]
-    wanted = {"full": [name], "fast": [name + FAST], "auto": either}[net]
-    found = [files[stem] for stem in wanted if stem in files]
-    if not found:
-        raise StyleError(f"style {name!r} has no {net} net", "leave --net out to take the one there is")
-    return read_style(found[0])
+    weights = parse_mix(name)
+    either = ["full", "fast"] if on_gpu else ["fast", "full"]
+    for kind in either if net == "auto" else [net]:
+        found = _find_single(next(iter(weights)), kind) if len(weights) == 1 else None
+        found = found or _find_shared(weights, kind)
+        if found:
+            return found
+    known = {each for style in list_styles()[0] for each in style.styles}
+    unknown = [each for each in weights if each not in known]
+    if unknown:
+        listed = ", ".join(sorted(known)) or "none"
+        raise StyleError(f"style {unknown[0]!r} is unknown", f"known: {listed}; or name a .onnx file")
+    if len(weights) > 1:
+        raise StyleError(
+            f"no {net} net holds all of {', '.join(weights)}", "only styles of one net can be mixed"
+        )
+    raise StyleError(f"style {name!r} has no {net} net", "leave --net out to take the one there is")
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """Return the weight of each style of "starry:0.6,wave:0.4", or of a plain name. Raises StyleError."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, number = part.strip().partition(":")
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or not 0 <= weight < math.inf:
+            raise StyleError(
+                f"{text!r} is not a style nor a mix of styles", 'write a mix like "starry:0.6,wave:0.4"'
+            )
+        weights[name] = weight
+    if not any(weights.values()):
+        raise StyleError(f"{text!r} gives every style the weight 0", "give one of them more")
+    return {name: weight for name, weight in weights.items() if weight}
+
+
+def format_mix(weights: Mapping[str, float]) -> str:
+    """Undo `parse_mix`."""
+    if len(weights) == 1:
+        return next(iter(weights))
+    return ",".join(f"{name}:{weight:g}" for name, weight in weights.items())
+
+
+def _find_single(name: str, kind: str) -> Style | None:
+    path = style_files().get(name + (FAST if kind == "fast" else ""))
+    return read_style(path) if path else None
+
+
+def _find_shared(weights: Mapping[str, float], kind: str) -> Style | None:
+    for path in style_files().values():
+        with suppress(StyleError):  # a damaged file among the others is not this style's concern
+            several = read_style(path)
+            if len(several.styles) > 1 and several.net == kind and set(weights) <= set(several.styles):
+                return several.mixed(weights)
+    return None
 
 
 def _of_kind(style: Style, net: str) -> Style:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import openvino
 import pytest
-from nets import distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
+from nets import KINDS, THIRDS, MakeFile, distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
 from platformdirs import user_cache_path
 
 import stylecam.engines
@@ -28,7 +28,7 @@ from stylecam.errors import (
     StylecamError,
 )
 from stylecam.neural.checkpoint import Checkpoint
-from stylecam.neural.transformer import TransformerNet
+from stylecam.neural.transformer import StyleNet
 from stylecam.styles import Style, read_style
 
 CASES = [
@@ -39,27 +39,43 @@ CASES = [
     ("torchscript", "bf16"),
 ]
 SHAPES = [(1, 16, 16), (4, 45, 67), (1, 17, 130), (4, 64, 96), (2, 16, 31)]
-THIRDS = [0.2, 0.5, 0.3]
 
 without_cuda = pytest.mark.skipif(not cuda_problem(), reason="this machine has CUDA")
 on_cuda = [pytest.mark.gpu, pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")]
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def each_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def engine(request: pytest.FixtureRequest, tiny_style: Style) -> Iterator[Engine]:
-    with open_or_skip(tiny_style, *request.param) as opened:
+def engine(request: pytest.FixtureRequest, make_onnx: MakeFile, each_kind: str) -> Iterator[Engine]:
+    with open_or_skip(read_style(make_onnx(each_kind, 1)), *request.param) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def three_styles(request: pytest.FixtureRequest, tiny_styles_path: Path) -> Iterator[Engine]:
-    with open_or_skip(read_style(tiny_styles_path), *request.param) as opened:
+def three_styles(request: pytest.FixtureRequest, make_onnx: MakeFile, each_kind: str) -> Iterator[Engine]:
+    with open_or_skip(read_style(make_onnx(each_kind, 3)), *request.param) as opened:
         yield opened
 
 
-@pytest.fixture(scope="module")
-def net(tiny_checkpoint: Checkpoint) -> TransformerNet:
-    """The truth: torch's net for RGB, with the weights that the file holds."""
+@pytest.fixture
+def several(each_kind: str) -> StyleNet:
+    """The truth about `three_styles`."""
+    return with_half_weights(make_checkpoint(styles=3, kind=each_kind).build_net())
+
+
+@pytest.fixture
+def net(each_kind: str) -> StyleNet:
+    """The truth about `engine`: torch's net for RGB, with the weights that the file holds."""
+    return with_half_weights(make_checkpoint(kind=each_kind).build_net())
+
+
+@pytest.fixture
+def tiny_net(tiny_checkpoint: Checkpoint) -> StyleNet:
+    """The truth about `tiny_style`."""
     return with_half_weights(tiny_checkpoint.build_net())
 
 
@@ -82,12 +98,12 @@ def check_same(engine: Engine, found: np.ndarray, wanted: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_paints_as_torch_does(engine: Engine, net: TransformerNet, shape: tuple[int, ...]) -> None:
+def test_it_paints_as_torch_does(engine: Engine, net: StyleNet, shape: tuple[int, ...]) -> None:
     frames = noise(*shape, 3)
     check_same(engine, engine.infer(frames), paint(net, frames))
 
 
-def test_frames_of_a_batch_do_not_touch_each_other(engine: Engine, net: TransformerNet) -> None:
+def test_frames_of_a_batch_do_not_touch_each_other(engine: Engine, net: StyleNet) -> None:
     frames = np.stack([noise(32, 48, 3, seed=seed) for seed in range(4)])
     painted = engine.infer(frames)
     for index in (0, 3):
@@ -124,16 +140,31 @@ def test_frames_may_be_read_only(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("mix", [[1.0, 0, 0], [0, 0, 1.0], THIRDS])
-def test_styles_mix(three_styles: Engine, mix: list[float]) -> None:
-    truth = with_half_weights(make_checkpoint(styles=3).build_net())
-    frames = noise(2, 37, 46, 3)
-    check_same(three_styles, three_styles.infer(frames, mix), paint(truth, frames, mix))
+def test_styles_mix(three_styles: Engine, several: StyleNet, mix: list[float]) -> None:
+    for shape in ((3, 37, 46), (1, 17, 30)):
+        frames = noise(*shape, 3)
+        check_same(three_styles, three_styles.infer(frames, mix), paint(several, frames, mix))
 
 
 def test_the_first_style_is_the_default(three_styles: Engine) -> None:
     frames = noise(1, 32, 48, 3)
     np.testing.assert_array_equal(three_styles.infer(frames), three_styles.infer(frames, [1, 0, 0]))
     assert psnr_db(three_styles.infer(frames), three_styles.infer(frames, [0, 1, 0])) < 30
+
+
+@pytest.mark.parametrize(("backend", "precision"), CASES)
+def test_a_style_of_several_is_painted_from_the_first_frame_on(
+    tiny_styles_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, precision: str
+) -> None:
+    """One after the other out of one file, as caches might confuse them; each can still be mixed anew."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    several = with_half_weights(make_checkpoint(styles=3).build_net())
+    shared, frames = read_style(tiny_styles_path), noise(2, 21, 34, 3)
+    for weights, mix in (({"two": 1}, [0, 1.0, 0]), ({"one": 2, "two": 5, "three": 3}, THIRDS)):
+        with open_or_skip(shared.mixed(weights), backend, precision) as opened:
+            check_same(opened, opened.infer(frames), paint(several, frames, mix))
+            check_same(opened, opened.infer(frames, mix), paint(several, frames, mix))
+            check_same(opened, opened.infer(frames, [0, 0, 1]), paint(several, frames, [0, 0, 1.0]))
 
 
 def test_a_wrong_number_of_weights_is_refused(engine: Engine) -> None:
@@ -256,11 +287,11 @@ def test_the_wanted_provider_stands_first(user_folders: Path) -> None:
     assert all(Path(folder).is_relative_to(user_folders) for folder in caches)
 
 
-def test_a_fixed_shape_replaces_the_free_one(tiny_style: Style, net: TransformerNet) -> None:
+def test_a_fixed_shape_replaces_the_free_one(tiny_style: Style, tiny_net: StyleNet) -> None:
     session = open_session(tiny_style.model.SerializeToString(), provider_options("cpu"), (2, 32, 48))
     assert session.get_inputs()[0].shape == [2, 32, 48, 3]
     frames = noise(2, 32, 48, 3)
-    assert distance(run_bound(session, {"frames": frames}, "cpu"), paint(net, frames)) <= 1
+    assert distance(run_bound(session, {"frames": frames}, "cpu"), paint(tiny_net, frames)) <= 1
     with pytest.raises(Exception, match="dimensions"):
         run_bound(session, {"frames": noise(1, 32, 48, 3)}, "cpu")
 
@@ -352,15 +383,15 @@ def test_matrix_units_need_no_trial(
 
 
 def test_only_so_many_pixels_stay_compiled(
-    tiny_style: Style, net: TransformerNet, monkeypatch: pytest.MonkeyPatch
+    tiny_style: Style, tiny_net: StyleNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_module, "_KEPT_PIXELS", 2 * 16 * 40)
     with open_engine(tiny_style, "openvino", "cpu", "fp32") as opened:
         assert isinstance(opened, OpenVinoEngine)
         for shape in ((1, 16, 40), (1, 16, 36), (1, 16, 40), (1, 16, 44), (4, 16, 40), (1, 16, 40)):
             frames = noise(*shape, 3)
-            assert distance(opened.infer(frames), paint(net, frames)) <= 1
-            pixels = [n * h * w for n, h, w, _ in opened._requests]
+            assert distance(opened.infer(frames), paint(tiny_net, frames)) <= 1
+            pixels = [shape[0] * shape[1] * shape[2] for shape, _ in opened._requests]
             assert sum(pixels) <= 2 * 16 * 40 or len(pixels) == 1
 
 
@@ -398,12 +429,12 @@ def test_the_script_is_compiled_once(
 @pytest.fixture(
     params=[pytest.param("onnxruntime", marks=on_cuda), pytest.param("torchscript", marks=on_cuda)]
 )
-def cuda_engine(request: pytest.FixtureRequest, tiny_style: Style) -> Iterator[Engine]:
-    with open_engine(tiny_style, request.param, "cuda") as opened:
+def cuda_engine(request: pytest.FixtureRequest, make_onnx: MakeFile, each_kind: str) -> Iterator[Engine]:
+    with open_engine(read_style(make_onnx(each_kind, 1)), request.param, "cuda") as opened:
         yield opened
 
 
-def test_cuda_runs_in_half_precision(cuda_engine: Engine, net: TransformerNet) -> None:
+def test_cuda_runs_in_half_precision(cuda_engine: Engine, net: StyleNet) -> None:
     assert (cuda_engine.device, cuda_engine.precision) == ("cuda", "fp16")
     for shape in SHAPES:
         frames = noise(*shape, 3)
@@ -416,31 +447,31 @@ def test_cuda_gives_a_new_array_each_time(cuda_engine: Engine) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
-def test_onnxruntime_on_cuda_in_fp32(tiny_style: Style, net: TransformerNet) -> None:
+def test_onnxruntime_on_cuda_in_fp32(tiny_style: Style, tiny_net: StyleNet) -> None:
     with open_engine(tiny_style, "onnxruntime", "cuda", "fp32") as opened:
         frames = noise(2, 45, 67, 3)
         # The tensor cores round fp32 to TF32's ten bits.
-        assert psnr_db(opened.infer(frames), paint(net, frames)) >= 50
+        assert psnr_db(opened.infer(frames), paint(tiny_net, frames)) >= 50
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
-def test_inputs_and_outputs_are_bound_on_the_gpu(tiny_style: Style, net: TransformerNet) -> None:
+def test_inputs_and_outputs_are_bound_on_the_gpu(tiny_style: Style, tiny_net: StyleNet) -> None:
     session = open_session(tiny_style.model.SerializeToString(), provider_options("cuda"))
     assert session.get_providers()[0] == "CUDAExecutionProvider"
     frames = noise(2, 45, 67, 3)
-    assert psnr_db(run_bound(session, {"frames": frames}, "cuda"), paint(net, frames)) >= 50
+    assert psnr_db(run_bound(session, {"frames": frames}, "cuda"), paint(tiny_net, frames)) >= 50
 
 
 @pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.skipif(bool(cuda_problem()), reason=f"no CUDA: {cuda_problem()}")
 @pytest.mark.skipif(not has_tensorrt(), reason="TensorRT is not installed")
-def test_tensorrt_takes_the_sizes_of_its_ladder(tiny_style: Style, net: TransformerNet) -> None:
+def test_tensorrt_takes_the_sizes_of_its_ladder(tiny_style: Style, tiny_net: StyleNet) -> None:
     with OrtEngine(tiny_style, "cuda") as opened:
         for height, width in ((360, 640), (100, 100)):
             frames = noise(1, height, width, 3)
-            assert psnr_db(opened.infer(frames), paint(net, frames)) >= 40
+            assert psnr_db(opened.infer(frames), paint(tiny_net, frames)) >= 40
         first = {key: session.get_providers()[0] for key, session in opened._sessions.items()}
     assert first == {(1, 360, 640): "TensorrtExecutionProvider", None: "CUDAExecutionProvider"}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,8 +13,11 @@ from stylecam.errors import StyleError
 from stylecam.styles import (
     Style,
     find_style,
+    format_mix,
     graph_digest,
+    list_styles,
     pack_grams,
+    parse_mix,
     read_style,
     style_files,
     unpack_grams,
@@ -30,13 +34,36 @@ def user_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def put(path: Path, style: Style, kind: str = "full") -> Path:
-    """Write a copy of a style whose card says that its net is of this kind."""
+@pytest.fixture
+def only_mine(user_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder, and no other."""
+    monkeypatch.setattr("stylecam.styles.weights_folders", lambda: [user_weights])
+    return user_weights
+
+
+@pytest.fixture
+def shared(tiny_styles_path: Path) -> Style:
+    """A net of the styles one, two and three."""
+    return read_style(tiny_styles_path)
+
+
+def put(path: Path, style: Style, kind: str = "full", **changes: Any) -> Path:
+    """Write a copy of a style whose card says that its net is of this kind, and what else is changed."""
     model = onnx.ModelProto()
     model.CopyFrom(style.model)
-    write_card(model, {**style.card, "net": {**style.card["net"], "kind": kind}}, style.grams)
+    card = {**style.card, **changes, "net": {**style.card["net"], "kind": kind}}
+    write_card(model, card, style.grams)
     onnx.save(model, path)
     return path
+
+
+def called(*names: str) -> list[dict[str, str]]:
+    """What a card says of styles of these names."""
+    return [{"style": name, "title": name.title(), "painter": "Nobody", "year": "1889"} for name in names]
+
+
+def sort_out(styles: list[Style]) -> list[tuple[str, str, str]]:
+    return [(style.name, style.net, style.path.name) for style in styles]
 
 
 def test_the_users_folder_goes_before_the_packages(user_weights: Path, tiny_style: Style) -> None:
@@ -68,6 +95,158 @@ def test_full_on_a_gpu_and_fast_on_a_cpu(user_weights: Path, tiny_style: Style) 
     assert find_style("waves", on_gpu=True).path == fast
     with pytest.raises(StyleError, match="'waves' has no full net"):
         find_style("waves", "full")
+
+
+def test_a_style_of_a_shared_net_is_found_by_its_name(only_mine: Path, shared: Style) -> None:
+    path = put(only_mine / "gallery.onnx", shared)
+    style = find_style("two")
+    assert (style.name, style.path, style.net, style.mix) == ("two", path, "full", (0, 1, 0))
+    assert (style.card["style"], style.card["title"], style.card["year"]) == ("two", "Two", "1881")
+    assert "styles" not in style.card
+
+
+def test_the_file_of_a_shared_net_can_be_named_itself(only_mine: Path, shared: Style) -> None:
+    path = put(only_mine / "gallery.onnx", shared)
+    for name in ("gallery", str(path)):
+        style = find_style(name)
+        assert (style.name, style.mix, style.styles) == ("gallery", None, ["one", "two", "three"])
+
+
+def test_a_styles_own_net_goes_before_a_shared_one(only_mine: Path, tiny_style: Style, shared: Style) -> None:
+    put(only_mine / "gallery.onnx", shared)
+    put(only_mine / "gallery-fast.onnx", shared, "fast")
+    own = put(only_mine / "two.onnx", tiny_style)
+    assert find_style("two", "full").path == own
+    assert find_style("two", "full").mix is None
+    assert find_style("three", "full").path.name == "gallery.onnx"
+
+
+def test_the_kind_of_net_goes_before_whose_net_it_is(
+    only_mine: Path, tiny_style: Style, shared: Style
+) -> None:
+    own = put(only_mine / "two.onnx", tiny_style)
+    gallery = put(only_mine / "gallery-fast.onnx", shared, "fast")
+    assert find_style("two").path == find_style("two", "fast", on_gpu=True).path == gallery
+    assert find_style("two", on_gpu=True).path == find_style("two", "full").path == own
+    assert find_style("three", on_gpu=True).path == gallery
+    with pytest.raises(StyleError, match="'three' has no full net"):
+        find_style("three", "full")
+
+
+def test_a_mix_comes_from_one_net(only_mine: Path, tiny_style: Style, shared: Style) -> None:
+    put(only_mine / "one.onnx", tiny_style)
+    full = put(only_mine / "gallery.onnx", shared)
+    fast = put(only_mine / "gallery-fast.onnx", shared, "fast")
+    style = find_style("three:3,one:1")
+    assert (style.path, style.mix) == (fast, (0.25, 0, 0.75))
+    assert find_style("three:3,one:1", "full").path == full
+    assert find_style("three,one", on_gpu=True).mix == (0.5, 0, 0.5)
+    assert find_style("three:1,one:0").name == "three"
+
+
+def test_styles_of_different_nets_cannot_be_mixed(only_mine: Path, tiny_style: Style, shared: Style) -> None:
+    put(only_mine / "gallery.onnx", shared)
+    put(only_mine / "others.onnx", shared, styles=called("four", "five", "six"))
+    put(only_mine / "seven.onnx", tiny_style)
+    for mix in ("one,four", "one,seven", "one,two,six"):
+        with pytest.raises(StyleError, match="holds all of one, ") as caught:
+            find_style(mix)
+        assert caught.value.hint == "only styles of one net can be mixed"
+    with pytest.raises(StyleError, match="no fast net holds all of one, two"):
+        find_style("one,two", "fast")
+
+
+def test_unknown_names_list_the_styles_of_shared_nets_too(
+    only_mine: Path, tiny_style: Style, shared: Style
+) -> None:
+    put(only_mine / "gallery.onnx", shared)
+    put(only_mine / "dunes-fast.onnx", tiny_style, "fast")
+    for name in ("tow", "one:2,tow:1"):
+        with pytest.raises(StyleError, match="style 'tow' is unknown") as caught:
+            find_style(name)
+        assert caught.value.hint.startswith("known: dunes, one, three, two;")
+
+
+def test_a_damaged_file_does_not_hide_a_shared_net(only_mine: Path, shared: Style) -> None:
+    (only_mine / "a.onnx").write_text("no net")
+    gallery = put(only_mine / "gallery.onnx", shared)
+    assert find_style("two").path == gallery
+
+
+def test_the_list_has_each_style_of_a_shared_net(only_mine: Path, tiny_style: Style, shared: Style) -> None:
+    put(only_mine / "gallery.onnx", shared)
+    put(only_mine / "two.onnx", tiny_style)
+    put(only_mine / "three-fast.onnx", tiny_style, "fast")
+    (only_mine / "broken.onnx").write_text("no net")
+    good, bad = list_styles()
+    assert sort_out(good) == [
+        ("one", "full", "gallery.onnx"),
+        ("three", "fast", "three-fast.onnx"),
+        ("three", "full", "gallery.onnx"),
+        ("two", "full", "two.onnx"),
+    ]
+    assert [style.mix for style in good] == [(1, 0, 0), None, (0, 0, 1), None]
+    assert good[0].card["title"] == "One"
+    assert ["broken.onnx" in error.message for error in bad] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("starry", {"starry": 1}),
+        ("starry:0.6,wave:0.4", {"starry": 0.6, "wave": 0.4}),
+        ("wave:3, starry:1e0", {"wave": 3, "starry": 1}),
+        ("starry,wave", {"starry": 1, "wave": 1}),
+        ("starry:2,wave:0", {"starry": 2}),
+    ],
+)
+def test_a_mix_is_read_and_written(text: str, weights: dict[str, float]) -> None:
+    assert parse_mix(text) == weights
+    assert parse_mix(format_mix(weights)).keys() == weights.keys()
+    if len(weights) > 1:
+        assert parse_mix(format_mix(weights)) == weights
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "a,", "a:", ":1", "a:x", "a:-1", "a:inf", "a:nan", "a:1:2", "a:1,a:2", "a:0", "a:0,b:0"],
+)
+def test_what_is_no_mix_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(StyleError) as caught:
+        parse_mix(text)
+    assert repr(text) in caught.value.message
+    assert "starry:0.6,wave:0.4" in caught.value.hint or "give one of them more" in caught.value.hint
+
+
+def test_a_mixture_has_a_card_and_grams_of_its_own(shared: Style) -> None:
+    before = json.dumps(shared.card)
+    style = shared.mixed({"three": 3, "one": 1})
+    assert style.mix == (0.25, 0, 0.75)
+    said = {key: style.card[key] for key in ("style", "title", "painter", "year", "licence")}
+    assert said == {
+        "style": "three:3,one:1", "title": "One + Three", "painter": "Nobody", "year": "1880 + 1882",
+        "licence": "CC0",
+    }  # fmt: skip
+    assert (style.name, style.styles) == ("three:3,one:1", ["three:3,one:1"])
+    assert style.card["objective"]["style_weight"] == pytest.approx(0.25 * 5 + 0.75 * 11)
+    assert style.card["net"] == shared.card["net"]
+    for layer, grams in shared.grams.items():
+        mixed = style.grams[layer]
+        assert mixed.shape == (1, *grams.shape[1:])
+        np.testing.assert_allclose(mixed[0], 0.25 * grams[0] + 0.75 * grams[2], rtol=1e-5, atol=1e-7)
+    assert json.dumps(shared.card) == before
+
+
+def test_one_style_weight_stays_as_it_is_in_a_mixture(only_mine: Path, shared: Style) -> None:
+    objective = shared.card["objective"] | {"style_weight": 4.0}
+    style = read_style(put(only_mine / "gallery.onnx", shared, objective=objective))
+    assert style.mixed({"one": 1, "two": 1}).card["objective"]["style_weight"] == 4
+
+
+def test_a_mixture_of_styles_that_the_net_lacks_is_refused(shared: Style) -> None:
+    with pytest.raises(StyleError, match="has no style 'four'") as caught:
+        shared.mixed({"one": 1, "four": 1})
+    assert caught.value.hint == "it has one, two, three"
 
 
 def test_a_path_is_read_as_it_is(tiny_style_path: Path) -> None:

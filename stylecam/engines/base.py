@@ -32,7 +32,8 @@ class Engine(ABC):
         """Stylize a batch: (N, H, W, 3) uint8 BGR in, a new array of the same shape out.
 
         Any N, and any H and W of at least 16. `style` holds the weight of each style of a net
-        that carries several; None is the first. Call from one thread at a time. Raises InferenceError.
+        that carries several; None is the one it was opened for. It may change from call to call: that
+        takes no loading. Call from one thread at a time. Raises InferenceError.
         """
 
     @abstractmethod
@@ -58,5 +59,10 @@ def net_inputs(style: Style, frames: Pixels, mix: Sequence[float] | None) -> dic
         )
     inputs: dict[str, NDArray[np.generic]] = {"frames": np.ascontiguousarray(frames)}
     if styles > 1:
-        inputs["style"] = np.asarray([np.eye(styles)[0] if mix is None else mix], np.float32)
+        inputs["style"] = np.asarray([default_mix(style) if mix is None else mix], np.float32)
     return inputs
+
+
+def default_mix(style: Style) -> tuple[float, ...]:
+    """Return the weights of a net's styles where a caller names none: the style's own, or the first's."""
+    return style.mix or (1.0, *(0.0 for _ in range(1, int(style.card["net"]["styles"]))))

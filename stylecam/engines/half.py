@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-HALF_OPS = frozenset(("Conv", "ConvTranspose", "Pad", "Relu", "Add", "Resize", "Tanh", "Mul", "Unsqueeze"))
+HALF_OPS = frozenset(
+    ("Conv", "ConvTranspose", "Pad", "Relu", "Add", "Resize", "Tanh", "Mul", "Unsqueeze", "Reshape")
+) | {"Transpose", "DepthToSpace"}
 """What runs in fp16. Instance norm does not: its sums over a frame pass 65504
 (microsoft/onnxruntime issue 10079). Nor do the two ends, where bytes become -1..1 and back."""
 
@@ -37,6 +39,7 @@ class _Rewriter:
         self.cast: dict[tuple[str, int], str] = {}
         self.learned = {init.name: init for init in model.graph.initializer if init.name.startswith("net.")}
         self.body = self._body()
+        self.floats = self._floats()
 
     def _body(self) -> set[int]:
         """Return the indices of the nodes between the first convolution and the last Tanh."""
@@ -44,6 +47,11 @@ class _Rewriter:
         first = next(i for i, kind in enumerate(kinds) if kind == "Pad")
         last = max(i for i, kind in enumerate(kinds) if kind == "Tanh")
         return set(range(first, last + 1))
+
+    def _floats(self) -> set[str]:
+        """Return the names of all values in fp32."""
+        values = onnx.shape_inference.infer_shapes(self.model).graph.value_info
+        return {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
 
     def rewrite(self) -> onnx.ModelProto:
         for name, init in self.learned.items():
@@ -64,6 +72,9 @@ class _Rewriter:
         return self.model
 
     def _place(self, node: NodeProto, to_half: bool) -> None:
+        if not self.floats.intersection(node.output):  # shapes, and what is computed from them
+            self.nodes.append(node)
+            return
         wanted = TensorProto.FLOAT16 if to_half else TensorProto.FLOAT
         data = _FLOAT_INPUTS.get(node.op_type, 1) if to_half else len(node.input)
         for place, name in enumerate(node.input[:data]):
