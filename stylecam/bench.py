@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,17 +14,23 @@ import numpy as np
 
 from stylecam.engines import open_engine
 from stylecam.engines.base import Engine
+from stylecam.frames import Pixels, fit_long_side
 from stylecam.meter import Meter
 from stylecam.pipeline import run
+from stylecam.reader import FrameReader
 from stylecam.sinks.null import NullSink
+from stylecam.sources import FileSource
 from stylecam.sources.demo import DemoSource
 from stylecam.styles import Style
+from stylecam.temporal import Flicker, Smoother
 
 WARM_UP_FRAMES = 3
 ROUNDS = 3
 
 
-def bench(engine: Engine, size_wh: tuple[int, int], seconds: float) -> Iterator[Meter]:
+def bench(
+    engine: Engine, size_wh: tuple[int, int], seconds: float, smoother: Smoother | None = None
+) -> Iterator[Meter]:
     """Stylize the demo clip as fast as it goes for about `seconds`; the last Meter has the figures.
 
     Decoding, scaling and every hand-over are in it, as in `stylecam video`; the first frames,
@@ -32,11 +40,28 @@ def bench(engine: Engine, size_wh: tuple[int, int], seconds: float) -> Iterator[
         for _ in run(source, engine, [sink], meter=Meter(), frames=WARM_UP_FRAMES):
             pass
         meter = Meter()
-        with closing(run(source, engine, [sink], meter=meter)) as running:
+        with closing(run(source, engine, [sink], meter=meter, smoother=smoother)) as running:
             for _ in running:
                 yield meter
                 if meter.wall_s >= seconds:
                     return
+
+
+def flicker(
+    engine: Engine, clip: Path, size_wh: tuple[int, int] | None, smoother: Smoother, frames: int | None = None
+) -> Iterator[tuple[Flicker, Pixels, Pixels]]:
+    """Stylize a clip and measure how much it flickers; `size_wh` None is its own size, at most 640 px long.
+
+    Gives the measurement so far with each frame, as it went into the net and as it came out.
+    """
+    found = Flicker()
+    with FileSource(clip) as source:
+        size_wh = size_wh or fit_long_side(source.size_wh, min(640, max(source.size_wh)))
+        with FrameReader(source, "all", size_wh=size_wh) as reader:
+            for frame in islice(reader, frames):
+                stylized = smoother.smooth(frame.bgr, engine.infer(frame.bgr[None])[0])
+                found.add(frame.bgr, stylized)
+                yield found, frame.bgr, stylized
 
 
 def net_only_fps(engine: Engine, size_wh: tuple[int, int], seconds: float) -> float:

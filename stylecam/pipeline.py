@@ -14,6 +14,7 @@ from stylecam.meter import Meter
 from stylecam.reader import FrameReader
 from stylecam.sinks.base import Sink
 from stylecam.sources.base import Source
+from stylecam.temporal import Smoother
 
 
 def run(
@@ -27,6 +28,7 @@ def run(
     frames: int | None = None,
     seconds: float | None = None,
     style: Sequence[float] | None = None,
+    smoother: Smoother | None = None,
 ) -> Generator[Meter, None, None]:
     """Stylize until the source ends, a limit is reached or a sink wants to quit; yield after each batch.
 
@@ -46,7 +48,7 @@ def run(
                 first_s = taken[0].timestamp_s
             within = _within(taken, first_s, seconds)
             if within:
-                _stylize(within, engine, sinks, style, meter)
+                _stylize(within, engine, sinks, style, smoother, meter)
                 meter.captured, meter.dropped = reader.captured, reader.dropped
                 yield meter
             if not taken or len(within) < len(taken) or any(sink.wants_quit for sink in sinks):
@@ -66,6 +68,7 @@ def _stylize(
     engine: Engine,
     sinks: Sequence[Sink],
     style: Sequence[float] | None,
+    smoother: Smoother | None,
     meter: Meter,
 ) -> None:
     started_s = meter.clock()
@@ -73,6 +76,8 @@ def _stylize(
     net_s = meter.clock() - started_s
     written_s = []
     for bgr, frame in zip(painted, taken, strict=True):
+        if smoother:
+            bgr = smoother.smooth(frame.bgr, bgr)
         for sink in sinks:
             sink.write(Frame(bgr, frame.timestamp_s, frame.captured_s))
         written_s.append(meter.clock())

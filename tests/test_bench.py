@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from commands import stylecam, tree
 
-from stylecam.bench import WARM_UP_FRAMES, bench
+from stylecam.bench import WARM_UP_FRAMES, bench, flicker
 from stylecam.engines import open_engine
 from stylecam.frames import Pixels
+from stylecam.neural import judge
+from stylecam.neural.losses import PerceptualLoss, style_targets
+from stylecam.neural.options import Objective
+from stylecam.neural.vgg import load_vgg
+from stylecam.sinks.file import FileSink
+from stylecam.sources import DemoSource
 from stylecam.styles import Style
+from stylecam.temporal import Smoother
 
 BENCH = ("bench", "--size", "64x48", "--seconds", "0.2")
 
@@ -66,3 +75,37 @@ def test_the_count_of_operations(tiny_style: Style) -> None:
     body = 5 * 2 * 9 * c * c / 16
     up = 9 * c * b / 4 + 9 * b * a + 81 * a * 3
     assert net_gflop(tiny_style, (width, height)) == pytest.approx(2e-9 * width * height * (down + body + up))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """The first frames of the built-in clip."""
+    path = tmp_path / "clip.mp4"
+    with DemoSource((96, 64)) as source, FileSink(path, fps=30) as sink:
+        for frame in islice(iter(source.read, None), 8):
+            sink.write(frame)
+    return path
+
+
+def test_flicker_of_a_clip(tiny_style: Style, clip: Path) -> None:
+    with open_engine(tiny_style, "onnxruntime", "cpu") as engine:
+        seen = [out for _, _, out in flicker(engine, clip, (64, 48), Smoother(0), 5)]
+        *_, (measured, source, _) = flicker(engine, clip, (64, 48), Smoother(0), 5)
+        assert len(seen) == 5
+        assert source.shape == (48, 64, 3)
+        assert (engine.infer(source[None])[0] == seen[-1]).all()
+        *_, (smoothed, _, _) = flicker(engine, clip, (64, 48), Smoother(1), 5)
+    assert measured.figures()["detail"] > 0
+    assert smoothed.figures()["warp_error"] < measured.figures()["warp_error"]
+
+
+def test_the_command_measures_flicker_and_style(tiny_style_path: Path, clip: Path, vgg_file: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    vgg, goal = load_vgg("vgg16", str(vgg_file)), Objective(style_weight=(1e9,))
+    targets = style_targets(vgg, goal, [torch.rand(1, 3, 64, 64) * 255])
+    monkeypatch.setattr(judge, "load_objective", lambda _: PerceptualLoss(vgg, goal, targets))
+    done = stylecam("bench", "-s", tiny_style_path, "--temporal", clip, "--size", "64x48", "--json")
+    assert done.code == 0, done.err
+    assert {"warp_ratio", "still_error", "detail", "style_loss", "objective"} <= done.figures.keys()
+    assert (done.figures["frames"], done.figures["size_wh"]) == (8, [64, 48])
+    assert done.figures["style_loss"] > 0

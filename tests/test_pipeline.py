@@ -14,6 +14,7 @@ from stylecam.meter import Meter
 from stylecam.pipeline import run
 from stylecam.sinks import Sink, open_sink
 from stylecam.sources import DemoSource, FileSource, PacedSource, Source
+from stylecam.temporal import Smoother
 
 UNEVEN_S = [0.0, 0.04, 0.05, 0.3, 0.31, 0.5, 0.7, 0.71, 0.9, 1.0]
 
@@ -170,3 +171,17 @@ def test_a_run_left_early_stops_its_thread(film: Path) -> None:
         next(steps)
         steps.close()
         assert not any(thread.name == "stylecam-reader" for thread in threading.enumerate())
+
+
+def test_smoothing_sees_every_frame_beside_its_source(film: Path) -> None:
+    class Noted(Smoother):
+        def smooth(self, source: Pixels, stylized: Pixels) -> Pixels:
+            assert np.abs(source.astype(int) + stylized - 255).max() == 0
+            return np.full_like(stylized, 7)
+
+    sink = Keeper()
+    with FileSource(film) as source:
+        for _ in run(source, Inverter(), [sink], meter=Meter(), batch=3, smoother=Noted(1)):
+            pass
+    assert len(sink.kept) == len(UNEVEN_S)
+    assert all((frame.bgr == 7).all() for frame in sink.kept)

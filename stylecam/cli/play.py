@@ -21,10 +21,11 @@ from stylecam.arguments import (
     Precision,
     PrecisionOption,
     SizeOption,
+    SmoothOption,
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import command, finish, load, percentiles
+from stylecam.cli.program import command, finish, load, load_smoother, percentiles
 from stylecam.console import progress, say
 from stylecam.errors import SinkOpenError, SourceLostError
 
@@ -42,6 +43,7 @@ def live(
         list[str] | None, typer.Option(help="window, null or a film to record (.mp4 .mov .mkv); repeatable.")
     ] = None,
     size: SizeOption = None,
+    smooth: SmoothOption = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
     net: NetOption = NetKind.auto,
     engine: EngineOption = Backend.auto,
@@ -64,7 +66,10 @@ def live(
         camera = stack.enter_context(open_source(source, live=True, size_wh=size_wh))
         sinks = [stack.enter_context(open_sink(name, fps=camera.fps, meter=meter)) for name in names]
         move = stack.enter_context(progress("live", None))
-        steps = pipeline.run(camera, loaded, sinks, meter=meter, size_wh=size_wh, seconds=seconds)
+        smoother = load_smoother(smooth)
+        steps = pipeline.run(
+            camera, loaded, sinks, meter=meter, size_wh=size_wh, seconds=seconds, smoother=smoother
+        )
         with suppress(KeyboardInterrupt), closing(steps):
             for _ in steps:
                 move(meter.frames, _live_figures(meter))
@@ -80,6 +85,7 @@ def video(
     output: Output,
     style: StyleName = "starry",
     size: SizeOption = None,
+    smooth: SmoothOption = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Frames that go through the net at once; 1 on a CPU, 4 on CUDA.")
@@ -107,8 +113,9 @@ def video(
         move = stack.enter_context(progress(film.name, frames or reel.frame_count))
         batch = batch or (4 if loaded.device == "cuda" else 1)
         for _ in pipeline.run(
-            reel, loaded, [writer], meter=meter, batch=batch, size_wh=size_wh, frames=frames
-        ):
+            reel, loaded, [writer], meter=meter, batch=batch, size_wh=size_wh, frames=frames,
+            smoother=load_smoother(smooth),
+        ):  # fmt: skip
             move(meter.frames, f"{meter.recent_fps:.1f} fps")
         if not meter.frames:
             raise SourceLostError(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stylecam.engines.base import Engine
     from stylecam.meter import Meter
     from stylecam.styles import Style
+    from stylecam.temporal import Smoother
 
 P = ParamSpec("P")
 app = typer.Typer(
@@ -78,6 +79,13 @@ def load(
     loaded = stack.enter_context(open_engine(found, engine.value, device.value, precision.value))
     say(f"{found.name} ({found.net} net): {loaded.choice}")
     return found, loaded
+
+
+def load_smoother(amount: float | None) -> Smoother:
+    """Return what steadies a film, by the default where no amount was asked for."""
+    from stylecam.temporal import DEFAULT_SMOOTHING, Smoother
+
+    return Smoother(DEFAULT_SMOOTHING if amount is None else amount)
 
 
 def finish(
