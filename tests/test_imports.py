@@ -22,7 +22,7 @@ TESTS = sorted(Path(__file__).parent.glob("*.py"))
 FLOORS = (
     {"errors", "wholefile", "meter", "interrupt", "console"},
     {"frames"},
-    {"pictures", "styles", "temporal", "arguments"},
+    {"pictures", "styles", "temporal", "sheet", "arguments"},
     {"sources.base", "engines.base", "sinks.base"},
     {"reader"},
     {"neural"},
