@@ -87,6 +87,7 @@ class OpenVinoEngine(Engine):
         """See `Engine.close`."""
         if self._compiler:
             self._compiler.shutdown(cancel_futures=True)
+        self._coming = None
         self._requests.clear()
 
     def _fixed(self, mix: tuple[float, ...]) -> tuple[float, ...] | None:
@@ -95,10 +96,11 @@ class OpenVinoEngine(Engine):
     def _request(self, shape: tuple[int, ...], mix: tuple[float, ...]) -> tuple[Key, openvino.InferRequest]:
         """Return the compiled net for a batch, and what is compiled into it."""
         fixed: Key = (shape, self._fixed(mix))
+        settled = self._settling.has_settled(mix)
         if fixed not in self._requests and self._several and mix != default_mix(self._style):
             self._collect()
             if fixed not in self._requests:
-                if self._settling.has_settled(mix):
+                if settled:
                     self._compile_beside(fixed)
                 fixed = (shape, None)
         if fixed not in self._requests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -73,5 +74,5 @@ def _cached_script(style: Style) -> Path:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as part:
-            script(DeployableNet(load_net(style))).save(str(part))
+            script(DeployableNet(load_net(replace(style, mix=None)))).save(str(part))
     return target

@@ -65,20 +65,22 @@ class Goal:
         """Return a net's paintings of a batch (N, 3, crop, crop), and every term by name, weighted."""
         styles = self._styles_of(step, len(batch))
         mix = None if styles is None else F.one_hot(styles, self.styles).float()
-        seen, pairs, movement = batch, 0, None
+        seen, movement = batch, None
+        twice = torch.empty(0, dtype=torch.long, device=batch.device)
         if self._temporal_weight.any():  # half of the batch is painted a second time, a little moved
-            pairs = (len(batch) + 1) // 2
             rng = np.random.default_rng((self.options.seed, step, rank()))
             movement = Movement.draw(rng)
-            seen = torch.cat([batch, add_noise(movement.apply(batch[:pairs]), rng)])
+            # Not always the first half: that could be the same styles at every step.
+            twice = torch.from_numpy(rng.permutation(len(batch))[: (len(batch) + 1) // 2]).to(batch.device)
+            seen = torch.cat([batch, add_noise(movement.apply(batch[twice]), rng)])
             seen = seen.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            both = net(seen, mix if mix is None else torch.cat([mix, mix[:pairs]]))
+            both = net(seen, mix if mix is None else torch.cat([mix, mix[twice]]))
             painted = both[: len(batch)]
             terms = self._painting_terms(painted, batch, styles, mix)
         if movement:
-            weight = self._temporal_weight[:1] if styles is None else self._temporal_weight[styles[:pairs]]
-            terms["temporal"] = (weight * unsteadiness(painted[:pairs], both[len(batch) :], movement)).mean()
+            weight = self._temporal_weight[:1] if styles is None else self._temporal_weight[styles[twice]]
+            terms["temporal"] = (weight * unsteadiness(painted[twice], both[len(batch) :], movement)).mean()
         if self.options.pattern:
             terms["pattern"] = self.options.pattern * cell_pattern(painted.float()).mean()
         return painted, terms
