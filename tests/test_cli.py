@@ -313,7 +313,7 @@ def test_styles_are_listed(tiny: Path) -> None:
         )
         assert row == {
             "style": "zebra", "net": "full", "title": "Tiny", "painter": "Nobody", "year": "1889",
-            "licence": "CC0",
+            "licence": "CC0", "file": "zebra.onnx",
         }  # fmt: skip
         write_picture(Path("photo.png"), Picture(noise()))
         assert (

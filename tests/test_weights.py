@@ -10,12 +10,16 @@ import pytest
 from stylecam.engines import open_engine
 from stylecam.frames import resize
 from stylecam.sources import DemoSource
-from stylecam.styles import FAST, read_style
+from stylecam.styles import FAST, Style, find_style, list_styles, read_style
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 FILES = sorted(WEIGHTS.glob("*.onnx"))
+PAINTERS = {"starry nightcafe wheatfield cottages": "Gogh", "wave": "Hokusai", "scream": "Munch",
+            "composition": "Kandinsky", "udnie edtaonisl": "Picabia"}  # fmt: skip
+STYLES = {style for styles in PAINTERS for style in styles.split()}
+PAINTING = {"style", "title", "painter", "year"}
 CARD = {
-    "style", "title", "painter", "year", "licence", "net", "objective", "training", "checkpoint_sha256",
+    "style", "licence", "net", "objective", "training", "checkpoint_sha256",
     "version", "graph_sha256",
 }  # fmt: skip
 
@@ -27,12 +31,20 @@ def test_there_are_some_and_not_too_large() -> None:
     assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 60e6
 
 
+@pytest.mark.parametrize("net", ["full", "fast"])
+def test_every_style_has_both_nets(net: str) -> None:
+    assert {style.name for style in list_styles()[0] if style.net == net} >= STYLES
+    assert find_style("starry:0.6,wave:0.4", net).net == net
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_shipped_style_is_complete_and_paints(file: Path) -> None:
     style = read_style(file)
     card = style.card
     assert card.keys() >= CARD
     assert [key for key in CARD - {"net", "objective", "training"} if not card[key]] == []
+    for about in card.get("styles", [card]):
+        assert [key for key in PAINTING if not about[key]] == []
     assert card["style"] == file.stem.removesuffix(FAST) == style.name
     assert {"kind", "width", "params", "styles"} <= card["net"].keys()
     assert style.net == ("fast" if file.stem.endswith(FAST) else "full")
@@ -45,6 +57,12 @@ def test_a_shipped_style_is_complete_and_paints(file: Path) -> None:
         assert np.isfinite(gram).all()
         eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64))
         assert (eigenvalues > -1e-2 * eigenvalues.max()).all()  # rounding aside none is negative
+    several = [style.mixed({name: 1}) for name in style.styles] if len(style.styles) > 1 else [style]
+    for each in several:
+        check_painting(each)
+
+
+def check_painting(style: Style) -> None:
     with DemoSource() as source:
         frame = source.read()
     assert frame is not None
@@ -57,4 +75,4 @@ def test_a_shipped_style_is_complete_and_paints(file: Path) -> None:
     assert 5 < changed < 120
     # The picture is still in the painting: light stays light and dark stays dark.
     grey = np.stack([resize(picture, (40, 22)).mean(2).ravel() for picture in (painting, photo)])
-    assert np.corrcoef(grey)[0, 1] > 0.3
+    assert np.corrcoef(grey)[0, 1] > 0.2

@@ -57,9 +57,10 @@ def styles(
         return
 
     found, damaged = list_styles()
-    columns = ("style", "net", "title", "painter", "year", "licence")
+    columns = ("style", "net", "title", "painter", "year", "licence", "file")
     rows = [
-        [style.name, style.net, *(str(style.card.get(key, "")) for key in columns[2:])] for style in found
+        [style.name, style.net, *(str(style.card.get(key, "")) for key in columns[2:-1]), style.path.name]
+        for style in found
     ]
     if json:
         print_json({"styles": [dict(zip(columns, row, strict=True)) for row in rows]})
