@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
 from stylecam.frames import check_size
+
+T = TypeVar("T")
 
 
 class NetKind(StrEnum):
@@ -61,6 +64,38 @@ class Format(StrEnum):
     pt2 = "pt2"
 
 
+class Preset(StrEnum):
+    """What the slow path does where nothing else is said."""
+
+    reference = "reference"
+    classic = "classic"
+
+
+class Loss(StrEnum):
+    """The form of the slow path's objective."""
+
+    trainer = "trainer"
+    tutorial = "tutorial"
+    paper = "paper"
+
+
+class Optimizer(StrEnum):
+    """What lowers the slow path's objective."""
+
+    lbfgs = "lbfgs"
+    adam = "adam"
+
+
+class Start(StrEnum):
+    """The picture an optimisation begins with."""
+
+    content = "content"
+    noise = "noise"
+    style = "style"
+    fast = "fast"
+    previous = "previous"
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return (width, height) of "640x480", None of None; a usage error where it is written otherwise."""
     if text is None:
@@ -69,6 +104,25 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise typer.BadParameter(f"a size is written like 640x480, not {text!r}", param_hint="--size")
     return check_size((int(match[1]), int(match[2])))
+
+
+def parse_long_side(text: str | None) -> dict[str, int | str]:
+    """Return {"size": ...} of "512" or "none", {} of None; a usage error where it is written otherwise."""
+    if text is None or text == "none":
+        return {} if text is None else {"size": text}
+    if not text.isdecimal():
+        raise typer.BadParameter(f"a long side is a number or none, not {text!r}", param_hint="--size")
+    return {"size": check_size((int(text), int(text)))[0]}
+
+
+def parse_list(text: str | None, kind: Callable[[str], T], option: str) -> tuple[T, ...] | None:
+    """Return the values of "a,b,c", None of None; a usage error where one of them is no `kind`."""
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part.strip()) for part in text.split(","))
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r} is no list like 10,200", param_hint=option) from exc
 
 
 StyleName: TypeAlias = Annotated[

@@ -16,6 +16,7 @@
     ├── TrainError
     │   ├── DivergedError         the loss is not finite, or the output has gone flat
     │   └── DatasetEmptyError     no usable picture in the content folder
+    ├── OptimiseError             the slow path cannot start or go on
     ├── VggError                  the perceptual net's weights are missing or altered
     └── ExportError
         └── ParityError           the exported file does not compute what the net does
@@ -93,6 +94,10 @@ class DivergedError(TrainError):
 
 class DatasetEmptyError(TrainError):
     """The content folder holds no usable picture."""
+
+
+class OptimiseError(StylecamError):
+    """A picture cannot be made by optimisation, or no further."""
 
 
 class VggError(StylecamError):

@@ -188,7 +188,7 @@ class Smoother:
         """Return the stylized frame to show: (H, W, 3) uint8 BGR, of the size of both. Call in order."""
         if not self.amount:
             return stylized
-        now = grey(_shrink(source))
+        now = grey(shrink(source))
         if self._before is not None and self._last is not None and self._last.shape == stylized.shape:
             stylized = self._blend(now, self._before, stylized, self._last)
         self._before, self._last = now, stylized
@@ -235,7 +235,7 @@ def _blend_moving(
     return np.asarray(cv2.blendLinear(moved, there, share, 1 - share))
 
 
-def _shrink(bgr: Pixels) -> Pixels:
-    """Return a frame at the size at which it is followed."""
-    size_wh = fit_long_side(size_of(bgr), min(FLOW_SIDE, max(size_of(bgr))))
+def shrink(bgr: Pixels, long_side: int = FLOW_SIDE) -> Pixels:
+    """Return a frame at the size at which it is followed: its long side `long_side` px, or as it is."""
+    size_wh = fit_long_side(size_of(bgr), min(long_side, max(size_of(bgr))))
     return np.asarray(cv2.resize(bgr, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

