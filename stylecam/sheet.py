@@ -16,7 +16,7 @@ TILE = 480
 
 _GAP, _CAPTION = 12, 34
 _PAPER, _INK = 255, (40, 40, 40)
-_FONT = cv2.FONT_HERSHEY_DUPLEX
+_FONT, _LETTERS = cv2.FONT_HERSHEY_DUPLEX, 0.55
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def draw_sheet(tiles: Sequence[Tile]) -> Pixels:
         row, column = divmod(place, columns)
         top, left = _GAP + row * cell_h, _GAP + column * cell_w
         sheet[top : top + height, left : left + width] = tile.bgr
-        cv2.putText(sheet, tile.caption, (left + 2, top + height + 20), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
+        (long, _), _ = cv2.getTextSize(tile.caption, _FONT, _LETTERS, 1)
+        scale = _LETTERS * min(1, (width - 4) / max(1, long))
+        cv2.putText(sheet, tile.caption, (left + 2, top + height + 20), _FONT, scale, _INK, 1, cv2.LINE_AA)
     return sheet
 
 

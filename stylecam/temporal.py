@@ -19,7 +19,8 @@ Flow: TypeAlias = NDArray[np.float32]
 
 Numbers: TypeAlias = NDArray[np.uint8 | np.float32]
 
-DEFAULT_SMOOTHING = 0.5
+DEFAULT_SMOOTHING = 0.3
+"""On two clips it took 10 to 16% off the flicker and put 2 to 12% on the objective; 0.5 puts on 25%."""
 
 STILL_PX = 0.25
 """Where the flow is shorter than this, nothing moves."""
