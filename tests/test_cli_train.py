@@ -108,11 +108,14 @@ def test_a_job_that_is_told_to_end_leaves_a_checkpoint(studio: list[object]) -> 
     interrupted_training(studio, signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path) -> None:
     with as_user_style(tiny_styles_path, "gallery"):
         teacher = ["--teacher", "three:1,two:1", "--perceptual-weight", 0, "--temporal-weight", 0.5]
         content = studio[: studio.index("--style-image")]
-        rest = studio[studio.index("-o") :]
+        place = studio.index
+        rest = studio[place("-o") : place("--style-weight")]
+        rest += studio[place("--checkpoint-every") : place("--painter")]
         done = stylecam(*content, *teacher, *rest, "--net", "fast", "--steps", 2, "--sample-every", 0)
     assert done.code == 0, done.err
     assert "pixels" in done.err
@@ -129,6 +132,7 @@ def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path
     ]
 
 
+@pytest.mark.slow
 def test_several_paintings_have_names_and_weights_of_their_own(studio: list[object]) -> None:
     write_picture(Path("second.png"), Picture(resize(noise((8, 8), 10), (64, 64))))
     second = ["--style-image", "second.png", "--style-weight", 0.02, "--title", "Second", "--year", "1900"]
@@ -144,6 +148,7 @@ def test_several_paintings_have_names_and_weights_of_their_own(studio: list[obje
     assert "error: 3 values of --title for 2 paintings" in refused.err
 
 
+@pytest.mark.slow
 def test_a_style_of_a_shared_net_is_exported_alone(
     tiny_styles_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,3 +182,11 @@ def test_a_net_that_is_not_the_backbone(studio: list[object], tmp_path: Path) ->
     assert done.code == 1
     assert "error: other.pth does not hold the net vgg16" in done.err
     assert tree(tmp_path) == before
+
+
+def test_a_teacher_brings_its_paintings_along(painting: Path, photos: Path, tmp_path: Path) -> None:
+    done = stylecam(
+        "train", "--teacher", "starry", "--style-image", painting, "--content-dir", photos, "-o", tmp_path
+    )
+    assert done.code == 2
+    assert "brings its paintings" in done.err

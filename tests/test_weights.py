@@ -37,6 +37,7 @@ def test_every_style_has_both_nets(net: str) -> None:
     assert find_style("starry:0.6,wave:0.4", net).net == net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_shipped_style_is_complete_and_paints(file: Path) -> None:
     style = read_style(file)

@@ -88,6 +88,8 @@ def train(
     """Turn a painting into a net. Leaves DIR/NAME.ckpt and DIR/NAME.onnx; Ctrl-C leaves a checkpoint."""
     from stylecam.neural.options import Objective, TrainOptions, describe_paintings
 
+    if teacher and (style_image or style_weight or title or painter or year):
+        raise typer.BadParameter("a --teacher brings its paintings along, their weights and titles")
     images = tuple(style_image or ())
     names = title or [path.stem for path in images]
     objective = Objective(
