@@ -18,8 +18,9 @@ from training import Make, log_of, parameters, run
 
 from stylecam.errors import DatasetEmptyError, DivergedError, StyleError, TrainError
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from stylecam.neural.optimizer import NORM_BOOST
 from stylecam.neural.options import TrainOptions, describe_paintings
-from stylecam.neural.train import NORM_BOOST, Trainer, learning_rate, train
+from stylecam.neural.train import Trainer, learning_rate, train
 from stylecam.neural.transformer import NetSpec, build_net
 
 
@@ -207,13 +208,15 @@ def test_a_pattern_of_cells_counts_against_the_fast_net_alone(make: Make, teache
 
 
 def first_moves(options: TrainOptions) -> dict[bool, float]:
-    """The largest change of any number in the first step: of the norms' (True), of all others."""
+    """The largest change in the first step: of the norms' numbers (True), of the last layer's offsets."""
     trainer = Trainer(options)
     before = {name: value.clone() for name, value in trainer.plain_net.state_dict().items()}
     trainer.take_step(0, next(trainer.batches()))
     moves = {True: 0.0, False: 0.0}
     for name, value in trainer.plain_net.state_dict().items():
         norm = ".norm." in name
+        if not norm and name != "paint.bias":  # kernels are Muon's
+            continue
         moves[norm] = max(moves[norm], float((value - before[name]).abs().max()))
     return moves
 

@@ -124,6 +124,7 @@ class TrainOptions:
         names = ("batch", "crop", "seed", "held_out", "steps", "teacher", "perceptual_weight")
         run = {name: getattr(self, name) for name in names}
         return run | {
+            "optimizer": "muon and adam",
             "lr": self.peak_lr,
             "world": world(),
             "pattern": self.pattern,

@@ -19,16 +19,15 @@ from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpo
 from stylecam.neural.data import ContentFolder
 from stylecam.neural.device import pick_device, pick_precision
 from stylecam.neural.goal import Goal
+from stylecam.neural.optimizer import NetOptimizer
 from stylecam.neural.options import TrainOptions, rank, world
 from stylecam.neural.progress import Progress
 from stylecam.neural.trained import Trained, load_trained
-from stylecam.neural.transformer import InstanceNorm, NetSpec, StyleNet, build_net
+from stylecam.neural.transformer import NetSpec, StyleNet, build_net
 from stylecam.styles import FAST
 
 ABOUT = ("title", "painter", "year", "licence", "styles")
 """What a pupil's model card takes over from its teacher's."""
-
-NORM_BOOST = 10.0
 
 FLATTEST = 3.0
 """A batch whose pixels deviate less than this from their mean (of 255) shows one colour."""
@@ -98,7 +97,7 @@ class Trainer:
         self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling)
         torch.manual_seed(options.seed)
         self.plain_net = build_net(self.spec).to(self.device)
-        self.optimizer = torch.optim.Adam(_parameter_groups(self.plain_net))
+        self.optimizer = NetOptimizer(self.plain_net)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step, self.seconds = 0, 0.0
         self.started: dict[str, Any] = {}
@@ -162,14 +161,11 @@ class Trainer:
         began = time.perf_counter()
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         lr = learning_rate(step, self.options.steps, self.options.peak_lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["boost"]
         painted, terms = self.goal.terms(self.net, batch, step)
         total = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.optimizer.step(lr, self.scaler)
         self._check(step, batch, painted, total.item())
         self.step = step + 1
         took = time.perf_counter() - began
@@ -242,20 +238,6 @@ class Trainer:
             scaler=self.scaler.state_dict(),
             seconds=self.seconds,
         )
-
-
-def _parameter_groups(net: StyleNet) -> list[dict[str, Any]]:
-    """Return what Adam is to lower, with how much faster than the rest it may move (`boost`).
-
-    What tells the styles of one net apart are its norms' numbers alone, near 1 where the convolutions'
-    are near 0.05, and each sees few of the pictures: at the rate of the rest all styles stay alike.
-    """
-    norms = [module for module in net.modules() if isinstance(module, InstanceNorm) and not module.single]
-    quick = [parameter for norm in norms for parameter in norm.parameters()]
-    known = {id(parameter) for parameter in quick}
-    rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
-    groups = [{"params": rest, "boost": 1.0}, {"params": quick, "boost": NORM_BOOST}]
-    return [group for group in groups if group["params"]]
 
 
 def describe_origin(trained: Trained) -> dict[str, Any]:
