@@ -64,6 +64,30 @@ class Format(StrEnum):
     pt2 = "pt2"
 
 
+class AtEnd(StrEnum):
+    """What a live run does when its source is lost or has ended."""
+
+    auto = "auto"
+    wait = "wait"
+    end = "end"
+
+
+class Keep(StrEnum):
+    """What a live run paints."""
+
+    all = "all"
+    person = "person"
+    background = "background"
+
+
+class StreamSound(StrEnum):
+    """What a stream carries beside the picture."""
+
+    silent = "silent"
+    mic = "mic"
+    none = "none"
+
+
 class Preset(StrEnum):
     """What the slow path does where nothing else is said."""
 

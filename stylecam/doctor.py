@@ -87,8 +87,7 @@ def _distribution(package: str) -> str:
 
 
 def _cameras() -> Finding:
-    found = find_cameras()
-    listed = ", ".join(str(index) for index in found)
+    listed = ", ".join(str(camera) for camera in find_cameras())
     return Finding("cameras", listed or "none (use --source demo, a film or a URL)")
 
 

@@ -16,6 +16,7 @@
     ├── TrainError
     │   ├── DivergedError         the loss is not finite, or the output has gone flat
     │   └── DatasetEmptyError     no usable picture in the content folder
+    ├── ControlError              a setting of a live run that is unknown or out of range
     ├── OptimiseError             the slow path cannot start or go on
     ├── VggError                  the perceptual net's weights are missing or altered
     └── ExportError
@@ -94,6 +95,10 @@ class DivergedError(TrainError):
 
 class DatasetEmptyError(TrainError):
     """The content folder holds no usable picture."""
+
+
+class ControlError(StylecamError):
+    """A setting of a live run that is unknown, or a value that it cannot have."""
 
 
 class OptimiseError(StylecamError):

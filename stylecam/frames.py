@@ -26,12 +26,14 @@ class Frame:
 
     `bgr` is (H, W, 3) uint8. `timestamp_s` is its place in the film, counted from the film's
     (or camera's) first frame. `captured_s` is the `time.perf_counter()` at which the source
-    handed it over, or at which it fell due if it was read later; latency starts there.
+    handed it over, or at which it fell due if it was read later; latency starts there. `alpha`,
+    (H, W) uint8, says how opaque each pixel is; None is opaque everywhere.
     """
 
     bgr: Pixels
     timestamp_s: float
     captured_s: float
+    alpha: Pixels | None = None
 
 
 def check_size(size_wh: tuple[int, int], what: str = "size") -> tuple[int, int]:

@@ -68,6 +68,11 @@ class Meter:
         return percentile_ms((latency for _, latency in self._newest()), 50)
 
     @property
+    def recent_p95_ms(self) -> float:
+        """As `recent_latency_ms`, the 95th percentile."""
+        return percentile_ms((latency for _, latency in self._newest()), 95)
+
+    @property
     def latency_p50_ms(self) -> float:
         """Median milliseconds from a frame's capture until every sink has taken it."""
         return percentile_ms(self._latencies_s, 50)
@@ -87,6 +92,10 @@ class Meter:
         """As `net_p50_ms`, the 95th percentile."""
         return percentile_ms(self._nets_s, 95)
 
+    def percentiles(self, what: str) -> dict[str, float]:
+        """Return p50 and p95 of "latency" or "net" in milliseconds, ready for JSON."""
+        return {f"p{p}": round(float(getattr(self, f"{what}_p{p}_ms")), 1) for p in (50, 95)}
+
     def to_dict(self) -> dict[str, float]:
         """Return every figure by its name, ready for JSON."""
         names = ("frames", "captured", "dropped", "wall_s", "fps", "latency_p50_ms", "latency_p95_ms")
@@ -95,7 +104,7 @@ class Meter:
     def _newest(self) -> list[tuple[float, float]]:
         since = self._last_s - _RECENT_S
         newest: list[tuple[float, float]] = []
-        for written, latency in reversed(self._recent):
+        for written, latency in reversed(list(self._recent)):  # another thread may add to it
             # Two are always kept: a net slower than a frame a second still has a rate.
             if written < since and len(newest) >= 2:
                 break

@@ -157,7 +157,8 @@ def test_no_weights_file_and_corrupt_weights(desk: Path) -> None:
 
 
 def test_a_camera_that_is_not_there(desk: Path) -> None:
-    missing = next(index for index in range(99, 0, -1) if index not in find_cameras())
+    there = {camera.index for camera in find_cameras()}
+    missing = next(index for index in range(99, 0, -1) if index not in there)
     arguments = ("--source", missing, "--sink", "out.mp4", *STYLE)
     done = refused(desk, "live", *arguments, cause=f"camera {missing} could not be opened")
     assert "found" in done.err

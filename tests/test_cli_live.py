@@ -15,8 +15,8 @@ from films import pictures_of, times_of
 COMMON = {
     "frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output",
 }  # fmt: skip
-LIVE = {"captured", "dropped", "latency_ms"}
-ONE_FRAME = "stylecam.meter:Meter.count_batch"
+LIVE = {"captured", "dropped", "latency_ms", "net_ms", "net_size_wh", "audio_delay_ms", "sinks"}
+ONE_FRAME = "stylecam.live.painter:Painter.paint"
 SMALL_DEMO = ("--source", "demo", "--size", "64x48")
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

@@ -20,14 +20,17 @@ FILES = {
 TESTS = sorted(Path(__file__).parent.glob("*.py"))
 
 FLOORS = (
-    {"errors", "wholefile", "meter", "interrupt", "console"},
+    {"errors", "wholefile", "meter", "interrupt", "console", "backoff"},
     {"frames"},
     {"pictures", "styles", "temporal", "sheet", "arguments"},
+    {"controls"},
+    {"keys"},
     {"sources.base", "engines.base", "sinks.base"},
-    {"reader"},
+    {"reader", "masks"},
     {"neural"},
+    {"web"},
     {"sources", "engines", "sinks"},
-    {"pipeline", "photos"},
+    {"pipeline", "photos", "live"},
     {"bench", "doctor", "slow"},
     {"cli"},
     {"__main__"},
@@ -74,7 +77,7 @@ def test_errors_import_nothing() -> None:
     assert {name for name in imported(FILES["stylecam.errors"]) if "__future__" not in name} == set()
 
 
-@pytest.mark.parametrize("module", ["pipeline", "photos"])
+@pytest.mark.parametrize("module", ["pipeline", "photos", "live.run", "live.painter", "live.looks"])
 def test_the_loops_know_interfaces_alone(module: str) -> None:
     known = {
         other

@@ -10,12 +10,10 @@ from films import frames, make_film, number_of, pictures_of, times_of
 from stylecam.errors import SourceOpenError
 from stylecam.frames import Frame
 from stylecam.sources import (
-    CameraSource,
     DemoSource,
     FileSource,
     PacedSource,
     Source,
-    find_cameras,
     open_source,
 )
 
@@ -75,22 +73,6 @@ def test_bad_films_are_named(tmp_path: Path) -> None:
         with pytest.raises(SourceOpenError, match=rf"{name}\.mp4.*{cause}") as caught:
             FileSource(tmp_path / f"{name}.mp4")
         assert caught.value.hint
-
-
-def test_a_camera_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylecam.sources.camera.find_cameras", lambda: [0, 1])
-    with pytest.raises(SourceOpenError, match="camera 98") as caught:
-        CameraSource(98)
-    assert "0, 1" in caught.value.hint
-
-
-@pytest.mark.camera
-@pytest.mark.skipif(not find_cameras(), reason="no camera")
-def test_a_real_camera_gives_frames() -> None:
-    with CameraSource(0) as camera:
-        frame = camera.read()
-        assert frame is not None
-        assert frame.bgr.shape == (camera.size_wh[1], camera.size_wh[0], 3)
 
 
 class FakeTime:

@@ -24,7 +24,7 @@ from stylecam.arguments import (
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import command, finish, load, neural, percentiles
+from stylecam.cli.program import command, finish, load, neural
 from stylecam.console import print_json, print_table, progress, say, show
 from stylecam.errors import StylecamError
 
@@ -123,7 +123,7 @@ def bench(
         with progress("bench", None) as move:
             for meter in benchmark.bench(loaded, size_wh, seconds, Smoother(smooth or 0)):
                 move(meter.frames, f"{meter.recent_fps:.1f} fps")
-        more: dict[str, Any] = {"net_ms": percentiles(meter, "net"), "cpu": describe_cpu()}
+        more: dict[str, Any] = {"net_ms": meter.percentiles("net"), "cpu": describe_cpu()}
         more["net_only_fps"] = round(benchmark.net_only_fps(loaded, size_wh, seconds / 4), 2)
         if compare:
             neural("yardstick")

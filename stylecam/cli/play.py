@@ -1,10 +1,10 @@
-"""Stylize: a camera, a film, photographs."""
+"""Stylize films and photographs."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,58 +25,9 @@ from stylecam.arguments import (
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import command, finish, load, load_smoother, percentiles
+from stylecam.cli.program import check_not_same, command, finish, load, load_smoother
 from stylecam.console import progress, say
-from stylecam.errors import SinkOpenError, SourceLostError
-
-if TYPE_CHECKING:
-    from stylecam.meter import Meter
-
-
-@command
-def live(
-    style: StyleName = "starry",
-    source: Annotated[
-        str, typer.Option(help="A camera's number, a film, a URL, or demo for the built-in clip.")
-    ] = "0",
-    sink: Annotated[
-        list[str] | None, typer.Option(help="window, null or a film to record (.mp4 .mov .mkv); repeatable.")
-    ] = None,
-    size: SizeOption = None,
-    smooth: SmoothOption = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
-    net: NetOption = NetKind.auto,
-    engine: EngineOption = Backend.auto,
-    device: DeviceOption = Device.auto,
-    precision: PrecisionOption = Precision.auto,
-    json: JsonFlag = False,
-    debug: DebugFlag = False,
-) -> None:
-    """Stylize a camera (or a film played like one) as it happens. Press q in the window to quit."""
-    from stylecam import pipeline
-    from stylecam.meter import Meter
-    from stylecam.sinks import open_sink
-    from stylecam.sources import open_source
-
-    size_wh, meter, names = parse_size(size), Meter(), sink or ["window"]
-    for name in names:
-        _check_not_same(Path(source), Path(name))
-    with ExitStack() as stack:
-        found, loaded = load(stack, style, net, engine, device, precision)
-        camera = stack.enter_context(open_source(source, live=True, size_wh=size_wh))
-        sinks = [stack.enter_context(open_sink(name, fps=camera.fps, meter=meter)) for name in names]
-        move = stack.enter_context(progress("live", None))
-        smoother = load_smoother(smooth)
-        steps = pipeline.run(
-            camera, loaded, sinks, meter=meter, size_wh=size_wh, seconds=seconds, smoother=smoother
-        )
-        with suppress(KeyboardInterrupt), closing(steps):
-            for _ in steps:
-                move(meter.frames, _live_figures(meter))
-    latency_ms = percentiles(meter, "latency")
-    more = {"captured": meter.captured, "dropped": meter.dropped, "latency_ms": latency_ms}
-    say(f"{meter.frames} frames, {_live_figures(meter)}")
-    finish(json, meter, size_wh or camera.size_wh, found, loaded, output=names, **more)
+from stylecam.errors import SourceLostError
 
 
 @command
@@ -106,7 +57,7 @@ def video(
     size_wh = parse_size(size)
     with ExitStack() as stack:
         reel = stack.enter_context(FileSource(film))
-        _check_not_same(film, output)
+        check_not_same(film, output)
         writer = stack.enter_context(FileSink(output, fps=reel.fps, source_path=film))
         found, loaded = load(stack, style, net, engine, device, precision)
         meter = Meter()
@@ -165,12 +116,3 @@ def image(
         raise failed[0].error
     say(f"{output}: {len(photos)} pictures" if len(photos) > 1 else f"{photos[0].output}")
     finish(json, meter, sizes[-1], found, loaded, output=[str(photo.output) for photo in photos])
-
-
-def _live_figures(meter: Meter) -> str:
-    return f"{meter.recent_fps:.1f} fps, {meter.recent_latency_ms:.0f} ms, {meter.dropped} dropped"
-
-
-def _check_not_same(film: Path, output: Path) -> None:
-    if film.resolve() == output.resolve():
-        raise SinkOpenError(f"{film} would be overwritten", "choose another name with -o")

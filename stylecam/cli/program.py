@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
@@ -14,7 +15,7 @@ import typer
 from stylecam import __version__
 from stylecam.arguments import Backend, Device, NetKind, Precision
 from stylecam.console import print_json, say, show
-from stylecam.errors import BackendMissingError, StylecamError
+from stylecam.errors import BackendMissingError, SinkOpenError, StylecamError
 
 if TYPE_CHECKING:
     from stylecam.engines.base import Engine
@@ -101,9 +102,9 @@ def finish(
         print_json(figures | more)
 
 
-def percentiles(meter: Meter, what: str) -> dict[str, float]:
-    """Return p50 and p95 of the meter's "latency" or "net", in milliseconds."""
-    return {f"p{p}": round(float(getattr(meter, f"{what}_p{p}_ms")), 1) for p in (50, 95)}
+def check_not_same(film: Path, output: Path) -> None:
+    if film.resolve() == output.resolve():
+        raise SinkOpenError(f"{film} would be overwritten", "choose another name with -o")
 
 
 def neural(module: str) -> Any:

@@ -36,6 +36,13 @@ class Engine(ABC):
         takes no loading. Call from one thread at a time. Raises InferenceError.
         """
 
+    def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
+        """Begin to make ready for batches of that shape, beside the work; tell whether all is ready.
+
+        Where nothing is compiled for a shape there is nothing to do. Call from `infer`'s thread.
+        """
+        return True
+
     @abstractmethod
     def close(self) -> None:
         """Free the net. May be called twice."""

@@ -24,7 +24,7 @@ from stylecam.frames import Pixels
 from stylecam.styles import Style
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-_KEPT_PIXELS = 4_000_000
+_KEPT_PIXELS = 6_000_000
 """A compiled shape holds its activations, about 0.3 kB a pixel in bf16."""
 
 _KEPT_BLOBS = 16
@@ -83,6 +83,16 @@ class OpenVinoEngine(Engine):
                 f"openvino could not run a batch of {shape}: {exc}", "use a smaller --size or --batch"
             ) from exc
 
+    def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
+        """See `Engine.prepare`."""
+        mix = default_mix(self._style) if style is None else tuple(style)
+        key: Key = (shape, mix if self._several and mix == default_mix(self._style) else None)
+        self._collect()
+        kept = sum(_pixels(known) for known, _ in self._requests)
+        if key not in self._requests and kept + _pixels(shape) <= _KEPT_PIXELS:  # nothing goes for a guess
+            self._compile_beside(key)
+        return key in self._requests
+
     def close(self) -> None:
         """See `Engine.close`."""
         if self._compiler:
@@ -97,12 +107,11 @@ class OpenVinoEngine(Engine):
         """Return the compiled net for a batch, and what is compiled into it."""
         fixed: Key = (shape, self._fixed(mix))
         settled = self._settling.has_settled(mix)
+        self._collect()
         if fixed not in self._requests and self._several and mix != default_mix(self._style):
-            self._collect()
-            if fixed not in self._requests:
-                if settled:
-                    self._compile_beside(fixed)
-                fixed = (shape, None)
+            if settled:
+                self._compile_beside(fixed)
+            fixed = (shape, None)
         if fixed not in self._requests:
             self._keep(fixed, self._compile(fixed, self.precision).create_infer_request())
         self._requests.move_to_end(fixed)

@@ -1,44 +1,99 @@
-"""Where frames go: a window, a film, or nowhere."""
+"""Where frames go: a window, a page, a film, a stream, a virtual camera, or nowhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from stylecam.controls import Controls
 from stylecam.errors import SinkOpenError
-from stylecam.meter import Meter
+from stylecam.frames import Pixels
 from stylecam.sinks.base import Sink
+from stylecam.sinks.spec import SinkSpec
 
-__all__ = ["SINKS", "Sink", "open_sink"]
+__all__ = ["SINKS", "LiveLinks", "Sink", "SinkSpec", "kind_of", "open_live_sink", "open_sink"]
 
 SINKS = {
     "null": "stylecam.sinks.null:NullSink",
     "window": "stylecam.sinks.window:WindowSink",
+    "web": "stylecam.sinks.web:WebSink",
+    "virtualcam": "stylecam.sinks.virtualcam:VirtualCamSink",
+    "stream": "stylecam.sinks.stream:StreamSink",
     "file": "stylecam.sinks.file:FileSink",
 }
-"""Name to "module:Class", imported on demand; "file" goes by any name that has a suffix."""
+"""Kind to "module:Class", imported on demand."""
+
+STREAMS = ("rtmp://", "rtmps://", "srt://", "udp://")
+_FALLBACK_FPS = 30.0
 
 
-def open_sink(
-    name: str, *, fps: float | None, source_path: Path | None = None, meter: Meter | None = None
-) -> Sink:
+@dataclass(frozen=True)
+class LiveLinks:
+    """What the sinks of a live run share with it.
+
+    `figures` is a line for people, `stats` all figures for programs, `previews` a small picture in a
+    style; `page` holds where the page is served, as WebSink's keywords, `sound` what streams carry.
+    """
+
+    controls: Controls
+    stats: Callable[[], Mapping[str, Any]]
+    figures: Callable[[], str]
+    previews: Callable[[str], Pixels | None]
+    say: Callable[[str], None]
+    page: Mapping[str, Any]
+    sound: str = "silent"
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of sink that a name means: a kind itself, a stream's URL, or a film's path.
+
+    Raises SinkOpenError.
+    """
+    if name in SINKS and name not in ("file", "stream"):
+        return name
+    if name.startswith(STREAMS):
+        return "stream"
+    if "://" in name:
+        known = ", ".join(STREAMS)
+        raise SinkOpenError(f'sink "{name}" is no address that can be streamed to', f"known: {known}")
+    if Path(name).suffix:
+        return "file"
+    known = ", ".join(sorted(SINKS.keys() - {"file", "stream"}))
+    raise SinkOpenError(
+        f'sink "{name}" is not known', f"use one of {known}, a name ending in .mp4, or an rtmp:// address"
+    )
+
+
+def open_sink(name: str, *, fps: float | None, source_path: Path | None = None) -> Sink:
     """Open "window" or "null", or a film where the name has a suffix (.mp4, .mov, .mkv).
 
-    `fps` is a film's nominal rate, `source_path` the film whose sound it gets, `meter` what the
-    window shows. Raises SinkOpenError.
+    `fps` is a film's nominal rate, `source_path` the film whose sound it gets. Raises SinkOpenError.
     """
-    if name == "null":
-        return _class(name)()
-    if name == "window":
-        return _class(name)(meter)
-    if Path(name).suffix:
-        return _class("file")(Path(name), fps=fps, source_path=source_path)
-    known = ", ".join(sorted(SINKS.keys() - {"file"}))
-    raise SinkOpenError(f'sink "{name}" is not known', f"use one of {known}, or a name ending in .mp4")
+    kind = kind_of(name)
+    return _class(kind)(Path(name), fps=fps, source_path=source_path) if kind == "file" else _class(kind)()
 
 
-def _class(name: str) -> Callable[..., Sink]:
-    module, _, cls = SINKS[name].partition(":")
+def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Sink:
+    """Open any sink for a live run at nominally `fps`. Raises SinkOpenError."""
+    kind, rate = kind_of(spec.name), spec.fps or fps
+    make = _class(kind)
+    if kind == "window":
+        return make(links.controls, links.figures)
+    if kind == "web":
+        return make(links.controls, links.stats, previews=links.previews, **links.page)
+    if kind == "virtualcam":
+        return make(size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS)
+    if kind == "stream":
+        return make(
+            spec.name, size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS, bitrate=spec.bitrate,
+            sound=links.sound, say=links.say,
+        )  # fmt: skip
+    return make() if kind == "null" else make(Path(spec.name), fps=rate)
+
+
+def _class(kind: str) -> Callable[..., Sink]:
+    module, _, cls = SINKS[kind].partition(":")
     return cast(Callable[..., Sink], getattr(import_module(module), cls))

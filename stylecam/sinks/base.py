@@ -12,8 +12,12 @@ from stylecam.frames import Frame
 class Sink(ABC):
     """Where frames go. The constructor opens or raises SinkOpenError.
 
-    Leaving its `with` block by an exception calls `discard`; Ctrl-C is no failure and closes.
+    `on_main_thread` says that a live run must make, write and close it there, as windows ask for.
+    Leaving its `with` block by an exception calls `discard`; Ctrl-C, and the closing of a generator that
+    a person broke off, are no failure and close.
     """
+
+    on_main_thread = False
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
@@ -38,7 +42,7 @@ class Sink(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt):
+        if error is None or isinstance(error, KeyboardInterrupt | GeneratorExit):
             self.close()
         else:
             self.discard()

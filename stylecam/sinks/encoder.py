@@ -1,83 +1,158 @@
-"""H.264 and the sound beside it, written into an open container."""
+"""Pictures compressed, and all other tracks beside them, written into an open container."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
 
 # isort: split
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.codec.context import Flags
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
-from stylecam.errors import SinkOpenError
-from stylecam.frames import Frame, size_of
-from stylecam.sinks.sound import AnyPacket, SoundCopy
-
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+from stylecam.frames import Frame, Pixels, resize, size_of
+from stylecam.sinks.codecs import CONTAINERS, Encoding, plan_encoding
+from stylecam.sinks.palette import Palette
+from stylecam.sinks.track import AnyPacket
+from stylecam.sinks.tracks import Tracks
 
 _TIME_BASE = Fraction(1, 120_000)
 """Whole ticks for 24, 25, 30, 50 and 60 fps, for 24000/1001 and its kin, and for milliseconds."""
 
-_SMALLEST_STEP = 120
-"""Ticks in a millisecond, Matroska's resolution: frames closer than that would collide there."""
+_COARSEST = Fraction(1, 10_000)
+"""A film's own tick is divided until it is this fine, so that pictures can be placed beside sound."""
 
 _FALLBACK_FPS = 30.0
-_FASTSTART = {"movflags": "+faststart"}  # the index in front, so that the film plays while it loads
+_X265_DELAY = 2
+"""Frames after which x265 knows by how much decoding runs ahead; a shorter film has no B-frames."""
+
+_OPTIONS = {
+    # The index in front, so that the film plays while it loads.
+    "mp4": {"movflags": "+faststart"},
+    "mov": {"movflags": "+faststart"},
+}
+_PRECISE = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.FULL_CHR_H_INT
+)
+
+
+def to_bt709(bgr: Pixels, pix_fmt: str) -> av.VideoFrame:
+    """Return a picture as limited-range BT.709 in FFmpeg's `pix_fmt`, for a stream tagged by `tag_bt709`.
+
+    `bgr` is (H, W, 3), or (H, W, 4) with alpha last.
+    """
+    layout = "bgr24" if bgr.shape[2] == 3 else "bgra"
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(bgr), format=layout)
+    return picture.reformat(
+        format=pix_fmt,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        dst_colorspace=Colorspace.ITU709,
+        interpolation=_PRECISE,
+    )
+
+
+def to_y4m(bgr: Pixels, pix_fmt: str) -> av.VideoFrame:
+    """Return a picture for y4m, which cannot state its matrix: the one that players take for its size."""
+    small = bgr.shape[1] < 1280 and bgr.shape[0] <= 576
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(bgr), format="bgr24").reformat(
+        format=pix_fmt,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        dst_colorspace=Colorspace.ITU601 if small else Colorspace.ITU709,
+        interpolation=_PRECISE,
+    )
+
+
+def tag_bt709(video: av.VideoStream) -> None:
+    """Say in the stream which colours it has; players guess BT.601 for small pictures."""
+    context = video.codec_context
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
 
 class Encoder:
-    """One film under way: frames in, a playable file at `close`. For one thread.
+    """One film under way: frames in, a playable film at `close`. For one thread.
 
-    Opens the video stream at the first frame, whose size holds for all. BGR becomes limited-range
-    BT.709, tagged as such; 4:2:0 where both sides are even and 4:4:4 where that would change the
-    size. Raises SinkOpenError for sound that does not fit, else av.FFmpegError and OSError.
+    `suffix` says which container, `target` where it goes. Opens the streams at the first frame, whose
+    size holds for all, and so does whether it has alpha. Colours become limited-range BT.709, tagged as
+    such. Frames keep their times, in ticks of `time_base`. With `start_s` > 0 the film begins with
+    its first frame, else where the source of `tracks` does. `notes` says what could not be kept and
+    what was chosen. Raises SinkOpenError for what does not fit, else av.FFmpegError and OSError.
     """
 
     def __init__(
-        self, part: Path, kind: str, *, fps: float | None, crf: int, preset: str, sound: SoundCopy | None
+        self,
+        target: Path | BinaryIO,
+        suffix: str,
+        *,
+        fps: float | None,
+        encoding: Encoding,
+        tracks: Tracks | None = None,
+        time_base: Fraction | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
     ) -> None:
+        container = CONTAINERS[suffix]
+        self._suffix, self._kind = suffix, container.kind
         self._rate = Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
-        self._options = {"crf": str(crf), "preset": preset}
-        self._sound = sound
-        self._zero_s: float | None = None
-        self._last = -_SMALLEST_STEP
-        self._step = round(1 / (self._rate * _TIME_BASE))
-        options = {} if kind == "matroska" else _FASTSTART
-        self._output = av.open(str(part), "w", format=kind, options=options)
-        try:
-            if sound is not None:
-                sound.check_fits(self._output.supported_codecs, part.suffix)
-        except SinkOpenError:
-            self.abandon()
-            raise
+        self._time_base = self._ticking(time_base or _TIME_BASE)
+        self._tracks, self._is_part, self._end_s = tracks, start_s > 0, end_s
+        self._plan = plan_encoding(container, suffix, encoding)
+        self._notes = [self._plan.note] if self._plan.note else []
+        self._held: Frame | None = None
+        self._zero = 0
+        self._last = -1
+        self._count = 0
+        name = str(target) if isinstance(target, Path) else target
+        self._output = av.open(name, "w", format=container.kind, options=_OPTIONS.get(container.kind))
+        if tracks is not None:
+            tracks.plan(container, self._output.supported_codecs, suffix)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was chosen, and what could not be kept, a line each."""
+        return [*self._notes, *(self._tracks.notes if self._tracks else [])]
 
     def encode(self, frame: Frame) -> None:
-        """Encode one frame at its own time and mux what is ready, with the sound up to there."""
-        if self._zero_s is None:
+        """Take one frame; encode the one before, whose end is known now, with the sound up to there."""
+        if self._held is None:
             self._open_streams(frame)
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.bgr), format="bgr24")
-        picture = picture.reformat(
-            format=self._video.pix_fmt,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            dst_colorspace=Colorspace.ITU709,
-        )
-        self._last = max(self._ticks(frame.timestamp_s), self._last + _SMALLEST_STEP)
-        picture.pts, picture.time_base, picture.duration = self._last, _TIME_BASE, self._step
-        self._mux(self._video.encode(picture))
+        else:
+            self._encode(self._held, self._ticks(frame.timestamp_s))
+        self._held = frame
 
     def close(self) -> None:
-        """Flush the encoder and the sound and write the container's index."""
-        if self._zero_s is not None:
-            self._mux(self._video.encode(None))
-            if self._sound is not None:
-                end_s = float((self._last + self._step) * _TIME_BASE)
-                self._sound.finish(self._output, end_s, float(1 / self._rate))
+        """Encode the last frame, flush the encoder and the sound, and write the container's index."""
+        if self._held is not None:
+            frame_s = float(1 / self._rate)
+            last = max(self._ticks(self._held.timestamp_s), self._last + self._smallest)
+            last_s = float(last * self._time_base)
+            # A film that came through whole ends as its source does, and keeps all of its sound.
+            whole_s = self._tracks.whole_end_s(last_s, frame_s) if self._tracks else None
+            end_s = last_s + frame_s if whole_s is None else whole_s
+            end = max(last + 1, round(Fraction(end_s) / self._time_base))
+            self._encode(self._held, end)
+            packets = self._video.encode(None)
+            if packets and self._kind in ("mp4", "mov"):
+                # There a track is as long as what is decoded last, which is seldom what is shown last.
+                packets[-1].duration = round((end - last) * self._time_base / packets[-1].time_base)
+            if self._count <= _X265_DELAY and self._plan.encoder == "libx265":
+                for packet in packets:  # it reads memory it never wrote, for want of a third frame
+                    packet.dts = packet.pts
+            self._mux(packets)
+            if self._tracks is not None:
+                self._tracks.finish(self._output, end_s if whole_s is None else math.inf)
         self._output.close()
 
     def abandon(self) -> None:
@@ -85,29 +160,80 @@ class Encoder:
         with suppress(av.FFmpegError, OSError):  # it is thrown away in any case
             self._output.close()
 
+    def _encode(self, frame: Frame, end: int) -> None:
+        picture = self._paint(self._pixels(frame))
+        self._last = max(self._ticks(frame.timestamp_s), self._last + self._smallest)
+        picture.pts, picture.time_base = self._last, self._time_base
+        picture.duration = max(1, end - self._last)
+        self._count += 1
+        self._mux(self._video.encode(picture))
+
     def _open_streams(self, first: Frame) -> None:
-        width, height = size_of(first.bgr)
-        video = self._output.add_stream("libx264", rate=self._rate, options=self._options)
+        self._size_wh = size_of(first.bgr)
+        self._alpha = first.alpha is not None and self._plan.keeps_alpha
+        if not self._alpha and first.alpha is not None:
+            self._notes.append(f"transparency is lost: {self._plan.encoder} in {self._suffix} has none")
+        options = self._plan.options_with(alpha=self._alpha)
+        video = self._output.add_stream(self._plan.encoder, rate=self._rate, options=options)
         assert isinstance(video, av.VideoStream)
-        video.width, video.height = width, height
-        video.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
-        context = video.codec_context
-        context.time_base = _TIME_BASE
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        self._video = video
-        if self._sound is not None:
-            self._sound.attach(self._output)
+        video.width, video.height = self._size_wh
+        video.pix_fmt = self._plan.pixel_format(self._size_wh, alpha=self._alpha)
+        video.bit_rate = self._plan.bitrate
+        video.codec_context.time_base = self._time_base
+        video.codec_context.flags |= Flags.frame_duration  # else every packet lasts one nominal step
+        if self._plan.tag:
+            video.codec_context.codec_tag = self._plan.tag
+        self._video, self._paint = video, self._painter(video)
+        first_s = self._exact(first.timestamp_s)
+        begins_s = Fraction(0)
+        if self._tracks is not None:
+            self._tracks.label_video(video)
+            self._tracks.attach(self._output, first_s if self._is_part else None, self._end_s)
+            begins_s = self._tracks.begins_at_s(first_s)
         # Beside its sound a picture keeps its place; a recording begins with its first frame.
-        self._zero_s = first.timestamp_s if self._sound is None else -self._sound.video_start_s
+        self._zero = round(first_s / self._time_base) - round(begins_s / self._time_base)
+        self._last = round(begins_s / self._time_base) - self._smallest
+
+    def _painter(self, video: av.VideoStream) -> Callable[[Pixels], av.VideoFrame]:
+        pix_fmt = video.pix_fmt or "yuv420p"
+        if pix_fmt == "pal8":
+            return Palette(self._size_wh, alpha=self._alpha).paint
+        if self._kind == "yuv4mpegpipe":
+            video.codec_context.color_range = ColorRange.MPEG
+            return lambda pixels: to_y4m(pixels, pix_fmt)
+        tag_bt709(video)
+        return lambda pixels: to_bt709(pixels, pix_fmt)
+
+    def _pixels(self, frame: Frame) -> Pixels:
+        if not self._alpha:
+            return frame.bgr
+        opaque = np.full(frame.bgr.shape[:2], 255, np.uint8)
+        alpha = opaque if frame.alpha is None else resize(frame.alpha[..., None], self._size_wh)
+        return np.dstack([frame.bgr, alpha])
+
+    def _ticking(self, time_base: Fraction) -> Fraction:
+        if self._kind == "yuv4mpegpipe":
+            return 1 / self._rate
+        if self._kind == "gif":
+            return Fraction(1, 100)
+        return time_base / math.ceil(time_base / _COARSEST)
+
+    @property
+    def _smallest(self) -> int:
+        """Ticks that frames lie apart at least: Matroska counts whole milliseconds."""
+        least_s = Fraction(1, 1000) if self._kind in ("matroska", "webm") else self._time_base
+        return math.ceil(least_s / self._time_base)
+
+    def _exact(self, timestamp_s: float) -> Fraction:
+        return round(Fraction(timestamp_s) / self._time_base) * self._time_base
 
     def _ticks(self, timestamp_s: float) -> int:
-        return round((timestamp_s - (self._zero_s or 0.0)) / _TIME_BASE)
+        return round(Fraction(timestamp_s) / self._time_base) - self._zero
 
     def _mux(self, packets: Sequence[AnyPacket]) -> None:
         for packet in packets:
-            if self._sound is not None and packet.pts is not None:
+            if self._tracks is not None and packet.pts is not None:
                 # By the packet that comes out, not the frame that went in: the encoder holds dozens
                 # back, and the muxer would have to hold their sound.
-                self._sound.copy_until(self._output, float(packet.pts * packet.time_base))
+                self._tracks.copy_until(self._output, float(packet.pts * packet.time_base))
             self._output.mux(packet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
@@ -16,8 +17,9 @@ import av
 from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.frames import Frame
 from stylecam.sinks.base import Sink
-from stylecam.sinks.encoder import FORMATS, Encoder
-from stylecam.sinks.sound import SoundCopy
+from stylecam.sinks.codecs import AUTO, CONTAINERS, Encoding
+from stylecam.sinks.encoder import Encoder
+from stylecam.sinks.tracks import Tracks
 from stylecam.wholefile import part_path
 
 _DEPTH = 4
@@ -27,12 +29,14 @@ _SLICE_S = 0.2
 
 
 class FileSink(Sink):
-    """Write H.264 with every frame at its own time, and the sound of `source_path` copied beside it.
+    """Write a film with every frame at its own time, and all other tracks of `source_path` beside it.
 
-    `fps` is the nominal rate (the frames' timestamps count). Encodes in a thread of its own; what
+    `fps` is the nominal rate (the frames' timestamps count), `time_base` the source's tick. Frames
+    that begin after the source's first one come with `start_s` > 0: the sound is cut where they
+    begin. `end_s` is where they are meant to end, for the chapters. `notes` says what could not be
+    kept. The codec's choice and options are those of `Encoding`. Encodes in a thread of its own; what
     fails there is raised by the next `write` or `close`. The film grows under a hidden name beside
-    `path` and gets its own at `close`; without a frame there is no file. `crf` is x264's quality
-    (0 lossless to 51); "veryfast" leaves the processor to the net. Raises SinkOpenError.
+    `path` and gets its own at `close`; without a frame there is no file. Raises SinkOpenError.
     """
 
     def __init__(
@@ -41,18 +45,26 @@ class FileSink(Sink):
         *,
         fps: float | None,
         source_path: Path | None = None,
-        crf: int = 18,
-        preset: str = "veryfast",
+        codec: str = AUTO,
+        crf: int | None = None,
+        preset: str | None = None,
+        bitrate: int | None = None,
+        time_base: Fraction | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
     ) -> None:
-        kind = _format_of(path)
+        suffix = _suffix_of(path)
         self.path = path
         self.frames = 0
-        self._sound = None if source_path is None else SoundCopy(source_path)
+        self._tracks = None if source_path is None else Tracks(source_path)
         self._part = part_path(path)
         try:
             # FFmpeg opens its file at the first packet; this tells now whether it will be able to.
             self._part.open("xb").close()
-            self._encoder = Encoder(self._part, kind, fps=fps, crf=crf, preset=preset, sound=self._sound)
+            self._encoder = Encoder(
+                self._part, suffix, fps=fps, encoding=Encoding(codec, crf, preset, bitrate),
+                tracks=self._tracks, time_base=time_base, start_s=start_s, end_s=end_s,
+            )  # fmt: skip
         except BaseException as exc:
             self._remove()
             if isinstance(exc, (av.FFmpegError, OSError)):
@@ -63,6 +75,11 @@ class FileSink(Sink):
         self._discarded = self._closed = False
         self._thread = Thread(target=self._run, name="stylecam-encoder", daemon=True)
         self._thread.start()
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be kept, and what was chosen, a line each."""
+        return self._encoder.notes
 
     def write(self, frame: Frame) -> None:
         """Queue a frame, waiting while the encoder is behind. Raises SinkWriteError."""
@@ -132,17 +149,17 @@ class FileSink(Sink):
         self._remove()
 
     def _remove(self) -> None:
-        if self._sound is not None:
-            self._sound.close()
+        if self._tracks is not None:
+            self._tracks.close()
         self._part.unlink(missing_ok=True)
 
 
-def _format_of(path: Path) -> str:
-    """Return FFmpeg's name of the container, or raise SinkOpenError before any work is done."""
-    if path.suffix.lower() not in FORMATS:
+def _suffix_of(path: Path) -> str:
+    """Return the suffix that says which container, or raise SinkOpenError before any work is done."""
+    if path.suffix.lower() not in CONTAINERS:
         raise SinkOpenError(
             f'film "{path}" cannot be written: the container "{path.suffix}" is not known',
-            f"use a name ending in {', '.join(FORMATS)}",
+            f"use a name ending in {', '.join(CONTAINERS)}",
         )
     if path.is_dir():
         raise SinkOpenError(f'film "{path}" is a folder', "give the name of a file")
@@ -151,7 +168,7 @@ def _format_of(path: Path) -> str:
             f'film "{path}" cannot be written: folder "{path.parent}" does not exist',
             "make the folder first",
         )
-    return FORMATS[path.suffix.lower()]
+    return path.suffix.lower()
 
 
 def _unwritable(path: Path, exc: BaseException) -> SinkOpenError:

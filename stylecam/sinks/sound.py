@@ -1,98 +1,70 @@
-"""A film's sound, copied packet for packet into another film."""
+"""Sound that a container cannot hold as it is, encoded anew."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, TypeAlias
+from fractions import Fraction
+from typing import cast
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
 
 # isort: split
 import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from stylecam.errors import SinkOpenError
+from stylecam.sinks.track import AnyPacket, Cut, Track, label
 
-AnyPacket: TypeAlias = "av.Packet[Any]"
+_BITS_PER_CHANNEL = 96_000
+_RATES = {
+    "aac": (44_100, 48_000, 32_000, 96_000, 88_200, 24_000, 22_050, 16_000, 8_000),
+    "libopus": (48_000,),
+}
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+"""What both AAC and Opus take; anything else becomes stereo."""
 
 
-class SoundCopy:
-    """Every audio track of `path`, to be muxed as the picture goes. Raises SinkOpenError.
+class EncodedSound(Track):
+    """Decode a track and encode it as `codec`, "aac" or "libopus"; a cut falls between decoded blocks."""
 
-    Times are seconds from the start of that film's container, so a track that begins before or
-    after the picture still does; `video_start_s` is where the picture begins.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._film = av.open(str(path))
-        except (av.FFmpegError, OSError) as exc:
-            raise SinkOpenError(f'the sound of "{path}" cannot be read: {exc}', "check the file") from exc
-        self._path = path
-        self._tracks = list(self._film.streams.audio)
-        self._copies: dict[int, AudioStream] = {}
-        self._start_s = (self._film.start_time or 0) / av.time_base
-        self._packets = self._demux()
-        self._waiting = next(self._packets, None) if self._tracks else None
-        video = self._film.streams.video[0] if self._film.streams.video else None
-        begins = None if video is None else _seconds(video.start_time, video.time_base)
-        self.video_start_s = 0.0 if begins is None else begins - self._start_s
-        lasts = None if video is None else _seconds(video.duration, video.time_base)
-        self._video_end_s = math.inf if lasts is None else self.video_start_s + lasts
-
-    def check_fits(self, codecs: set[str], suffix: str) -> None:
-        """Raise SinkOpenError where the target's container cannot hold one of the tracks."""
-        for track in self._tracks:
-            codec = track.codec_context.codec.canonical_name
-            if codec not in codecs:
-                raise SinkOpenError(
-                    f'the {codec} sound of "{self._path}" does not fit into {suffix}',
-                    "write to a name ending in .mkv, which holds any sound",
-                )
+    def __init__(self, source: AudioStream, codec: str) -> None:
+        super().__init__(source)
+        self._sound, self._codec = source, codec
 
     def attach(self, output: OutputContainer) -> None:
-        """Add a stream to `output` for each track, before its first packet."""
-        for track in self._tracks:
-            copy = output.add_stream_from_template(track)
-            copy.metadata.update(track.metadata)
-            self._copies[track.index] = copy
+        """Add a stream of the new codec, of the same rate and layout where it knows them."""
+        rates = _RATES[self._codec]
+        rate = self._sound.rate if self._sound.rate in rates else 48_000
+        layout = _LAYOUTS.get(self._sound.channels, "stereo")
+        self._target = cast(AudioStream, output.add_stream(self._codec, rate=rate, layout=layout))
+        self._target.bit_rate = _BITS_PER_CHANNEL * self._target.channels
+        label(self._target, self._sound)
+        self._rate = rate
+        self._resampler = AudioResampler(self._target.format, layout, rate)
 
-    def copy_until(self, output: OutputContainer, end_s: float) -> None:
-        """Mux what begins before `end_s`; sound never runs ahead of the picture."""
-        while self._waiting is not None and self._begins_s(self._waiting) < end_s:
-            self._mux(output, self._waiting)
-            self._waiting = next(self._packets, None)
+    def put(self, packet: AnyPacket, cut: Cut) -> list[AnyPacket]:
+        """Decode, resample, encode."""
+        packets: list[AnyPacket] = []
+        try:
+            blocks = packet.decode()
+        except av.FFmpegError:  # a damaged block is silence, and the clock goes on
+            return packets
+        for block in blocks:
+            if isinstance(block, AudioFrame) and (block.time or 0.0) >= cut.begin_s:
+                block.pts = _shifted(block, cut)
+                packets += self._encode(self._resampler.resample(block))
+        return packets
 
-    def finish(self, output: OutputContainer, end_s: float, frame_s: float) -> None:
-        """Mux what is left of the sound up to the end of the last picture at `end_s`.
+    def flush(self) -> list[AnyPacket]:
+        """Encode what the resampler and the encoder still hold."""
+        return [*self._encode(self._resampler.resample(None)), *self._target.encode(None)]
 
-        A film that came through whole keeps all of its sound, also what outlasts the picture.
-        """
-        is_whole = end_s > self._video_end_s - frame_s / 2
-        self.copy_until(output, math.inf if is_whole else end_s)
-
-    def close(self) -> None:
-        """Close the film the sound comes from."""
-        self._film.close()
-
-    def _demux(self) -> Iterator[AnyPacket]:
-        # At the end FFmpeg gives one empty packet per stream, which only a decoder needs.
-        return (packet for packet in self._film.demux(*self._tracks) if packet.size)
-
-    def _begins_s(self, packet: AnyPacket) -> float:
-        ticks = packet.dts if packet.pts is None else packet.pts
-        return (_seconds(ticks, packet.time_base) or 0.0) - self._start_s
-
-    def _mux(self, output: OutputContainer, packet: AnyPacket) -> None:
-        shift = round(self._start_s / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
-        packet.stream = self._copies[packet.stream.index]
-        output.mux(packet)
+    def _encode(self, blocks: list[AudioFrame]) -> list[AnyPacket]:
+        return [packet for block in blocks for packet in self._target.encode(block)]
 
 
-def _seconds(ticks: int | None, time_base: object) -> float | None:
-    return None if ticks is None or time_base is None else float(ticks * time_base)  # type: ignore[operator]
+def _shifted(block: AudioFrame, cut: Cut) -> int | None:
+    if block.pts is None or block.time_base is None:
+        return None
+    return block.pts - round(cut.zero_s / Fraction(block.time_base))

@@ -5,33 +5,36 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from stylecam.controls import Controls
 from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.frames import Frame, Pixels
-from stylecam.meter import Meter
+from stylecam.keys import HELP, name_of, press
 from stylecam.sinks.base import Sink
 
 _TITLE = "stylecam"
-_QUIT_KEYS = (ord("q"), ord("Q"), 27)  # 27 is Esc
 _HINT = 'record to a file instead (a name ending in .mp4), or use "null"'
 
 
 class WindowSink(Sink):
-    """Show frames; q, Esc or closing the window sets `wants_quit`.
+    """Show frames; what its keys do is in `keys`. q, Esc or closing the window sets `wants_quit`.
 
-    Make, write and close it on the main thread: macOS and Qt allow no other. With a `meter` its
-    rate and latency are drawn into a corner. Raises SinkOpenError where there is no display.
+    Make, write and close it on the main thread: macOS and Qt allow no other. `figures` gives the line that
+    is drawn into a corner. Raises SinkOpenError where there is no display.
     """
 
-    def __init__(self, meter: Meter | None = None) -> None:
+    on_main_thread = True
+
+    def __init__(self, controls: Controls | None = None, figures: Callable[[], str] | None = None) -> None:
         if problem := display_problem():
             raise SinkOpenError(f"no window could be opened: {problem}", _HINT)
-        self._meter = meter
-        self._quit = self._closed = False
+        self._controls, self._figures = controls, figures
+        self._quit = self._closed = self._help = False
         try:
             cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as exc:
@@ -71,9 +74,24 @@ class WindowSink(Sink):
         if not self._size_known:
             cv2.resizeWindow(_TITLE, bgr.shape[1], bgr.shape[0])
             self._size_known = True
-        cv2.imshow(_TITLE, bgr if self._meter is None else with_figures(bgr, self._meter))
-        pressed = cv2.waitKey(1) & 0xFF in _QUIT_KEYS
-        self._quit = pressed or not _is_visible()
+        cv2.imshow(_TITLE, self._labelled(bgr))
+        while key := name_of(cv2.waitKeyEx(1)):  # every key that was pressed since the last frame
+            self._press(key)
+        self._quit = self._quit or not _is_visible()
+
+    def _labelled(self, bgr: Pixels) -> Pixels:
+        wanted = self._controls is None or self._controls.settings.figures
+        if self._figures is not None and wanted:
+            bgr = with_text(bgr, [self._figures()])
+        return with_text(bgr, HELP, at_top=True) if self._help else bgr
+
+    def _press(self, key: str) -> None:
+        if key == "h":
+            self._help = not self._help
+        elif key == "q":
+            self._quit = True
+        elif self._controls is not None:
+            press(self._controls, key)
 
 
 def _is_visible() -> bool:
@@ -83,23 +101,17 @@ def _is_visible() -> bool:
         return False
 
 
-def with_figures(bgr: Pixels, meter: Meter) -> Pixels:
-    """Return a copy with rate and latency written in the lower left corner, legible on any ground."""
-    text = f"{meter.recent_fps:.1f} fps  {meter.recent_latency_ms:.0f} ms"
+def with_text(bgr: Pixels, lines: Sequence[str], at_top: bool = False) -> Pixels:
+    """Return a copy with lines of text in the lower (or upper) left corner, legible on any ground."""
     scale = max(0.4, bgr.shape[0] / 900)
-    place = (round(12 * scale), bgr.shape[0] - round(14 * scale))
+    step = round(32 * scale)
+    first = step if at_top else bgr.shape[0] - round(14 * scale) - step * (len(lines) - 1)
     shown = bgr.copy()
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            shown,
-            text,
-            place,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            colour,
-            max(1, round(thickness * scale)),
-            cv2.LINE_AA,
-        )
+    for row, line in enumerate(lines):
+        place = (round(12 * scale), first + row * step)
+        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            width = max(1, round(thickness * scale))
+            cv2.putText(shown, line, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
     return np.asarray(shown, np.uint8)
 
 

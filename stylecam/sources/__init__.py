@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from stylecam.errors import SourceOpenError
 from stylecam.sources.base import Source
-from stylecam.sources.camera import CameraSource, find_cameras
+from stylecam.sources.camera import CameraInfo, CameraSource, camera_hint, find_cameras, match_camera
 from stylecam.sources.demo import DemoSource
 from stylecam.sources.film import FileSource
 from stylecam.sources.paced import PacedSource
 
 __all__ = [
+    "CameraInfo",
     "CameraSource",
     "DemoSource",
     "FileSource",
     "PacedSource",
     "Source",
     "find_cameras",
+    "match_camera",
     "open_source",
 ]
 
+_ARRIVING = ("rtsp://", "rtsps://", "rtmp://", "rtmps://", "rtp://", "srt://", "udp://")
+"""What comes over these comes at its own pace already."""
 
-def open_source(name: str, *, live: bool, size_wh: tuple[int, int] | None = None) -> Source:
-    """Open "0" to "99" as a camera, "demo", anything with :// as a URL, the rest as a path.
 
-    With `live` a film is paced like a camera. `size_wh` is asked of a camera and of the demo; a
-    film keeps its size and the reader scales it. Raises SourceOpenError.
+def open_source(
+    name: str,
+    *,
+    live: bool,
+    size_wh: tuple[int, int] | None = None,
+    fps: float | None = None,
+    pixel_format: str | None = None,
+) -> Source:
+    """Open "demo", anything with :// as a URL, an existing path as a film, the rest as a camera.
+
+    A camera is a number from 0 to 99, its name or a part of that. With `live` a film is paced like
+    a camera, and a stream read as it comes. `size_wh` is asked of a camera and of the demo, `fps` and
+    `pixel_format` of a camera; a film keeps its size and the reader scales it. Raises SourceOpenError.
     """
-    if name.isascii() and name.isdigit() and len(name) <= 2:
-        return CameraSource(int(name), size_wh)
+    if (camera := match_camera(name)) is not None:
+        return CameraSource(camera, size_wh, fps, pixel_format)
+    if name != "demo" and "://" not in name and not (Path(name).suffix or Path(name).exists()):
+        raise SourceOpenError(f'"{name}" is no camera and no film', camera_hint())
     source = DemoSource(size_wh) if name == "demo" else FileSource(name)
+    if live and name.startswith(_ARRIVING):
+        source.is_live = True  # pacing would keep the seconds that FFmpeg gathers on opening, as latency
+        return source
     return PacedSource(source) if live else source

@@ -18,13 +18,21 @@ _CLOSE_S = 2.0
 
 
 class Capture:
-    """One opened cv2.VideoCapture; `is_open` tells whether it really is."""
+    """One opened cv2.VideoCapture; `is_open` tells whether it really is.
 
-    def __init__(self, name: str | int, api: int) -> None:
+    FFmpeg gives up after `patience_s` without an answer, and without the next picture; half a minute
+    each by default.
+    """
+
+    def __init__(self, name: str | int, api: int, patience_s: tuple[float, float] | None = None) -> None:
+        options: list[int] = []
+        if patience_s is not None:
+            options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(patience_s[0] * 1000)]
+            options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(patience_s[1] * 1000)]
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
-            self._capture = cv2.VideoCapture(name, api)
+            self._capture = cv2.VideoCapture(name, api, options)
         finally:
             cv2.utils.logging.setLogLevel(level)
         self._lock = Lock()

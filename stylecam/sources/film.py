@@ -19,6 +19,9 @@ _LARGEST_FPS = 480.0
 _FALLBACK_FPS = 30.0
 _EARLY_S = 0.5
 
+_URL_PATIENCE_S = (15.0, 5.0)
+"""How long a URL may take to open (streams begin at a key frame), and for each picture after that."""
+
 
 class FileSource(Source):
     """Every frame of `path_or_url` in order, each with its own time. Raises SourceOpenError.
@@ -32,12 +35,13 @@ class FileSource(Source):
     def __init__(self, path_or_url: str | Path) -> None:
         self.path = None if is_url(str(path_or_url)) else Path(path_or_url)
         if self.path is not None:
-            _check_file(self.path)
-        self._capture = Capture(str(path_or_url), cv2.CAP_FFMPEG)
+            check_file(self.path)
+        patience_s = None if self.path else _URL_PATIENCE_S
+        self._capture = Capture(str(path_or_url), cv2.CAP_FFMPEG, patience_s)
         self.size_wh = self._capture.size_wh
         if not self._capture.is_open or 0 in self.size_wh:
             self._capture.close()
-            raise _unopened(str(path_or_url), self.path)
+            raise unopened(str(path_or_url), self.path)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= _LARGEST_FPS else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -89,7 +93,7 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     if path.is_dir():
         raise SourceOpenError(f'film "{path}" is a folder', "give a video file")
     if not path.exists():
@@ -98,7 +102,7 @@ def _check_file(path: Path) -> None:
         raise SourceOpenError(f'film "{path}" is empty (0 bytes)', "copy or record it again")
 
 
-def _unopened(name: str, path: Path | None) -> SourceOpenError:
+def unopened(name: str, path: Path | None) -> SourceOpenError:
     if path is None:
         return SourceOpenError(
             f'"{name}" could not be opened: no answer, or no video there',

@@ -1,0 +1,128 @@
+"""From a camera's frame to the frame to show: what runs in the painter's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from stylecam.controls import Controls, Settings
+from stylecam.errors import StylecamError
+from stylecam.frames import Frame, Pixels, resize, size_of
+from stylecam.live.compose import compose
+from stylecam.live.governor import Governor
+from stylecam.live.looks import Looks
+from stylecam.live.names import new_path
+from stylecam.live.previews import Previews
+from stylecam.meter import Meter
+from stylecam.pictures import Picture, write_picture
+from stylecam.temporal import Smoother
+
+
+class Mask(Protocol):
+    """What tells a person from the background."""
+
+    def find(self, bgr: Pixels) -> Pixels:
+        """Return (H, W) uint8 for a frame (H, W, 3) BGR: 255 where the person is, soft at the edge."""
+        ...
+
+
+class Painter:
+    """Paint one frame after the other as `controls` say, by the net and at the size that `governor` chose.
+
+    Without a governor the net sees the frames as they come. `meter` takes in the times. For one thread.
+    """
+
+    def __init__(
+        self,
+        looks: Looks,
+        controls: Controls,
+        *,
+        say: Callable[[str], None],
+        governor: Governor | None = None,
+        mask: Mask | None = None,
+        folder: Path = Path(),
+    ) -> None:
+        self.looks, self.controls, self.governor = looks, controls, governor
+        self.previews = Previews(looks)
+        self.meter = Meter()
+        self._say, self._mask, self._folder = say, mask, folder
+        self._net = looks.now.style.net
+        self._smoother = Smoother(0)
+        self._asked: tuple[str, str] = ("", "")
+        self.net_size_wh: tuple[int, int] | None = None
+
+    def paint(self, frame: Frame) -> Frame:
+        """Return the frame to show, of the size of the one that came in."""
+        settings = self.controls.settings
+        original = np.asarray(cv2.flip(frame.bgr, 1), np.uint8) if settings.mirror else frame.bgr
+        began_s = self.meter.clock()
+        small = original if self.governor is None else resize(original, self.governor.rung.size_wh)
+        self.net_size_wh = size_of(small)
+        self._choose(settings)
+        net_began_s = self.meter.clock()
+        painted = self.looks.paint(small, net_began_s, settings.fade_s)
+        net_s = self.meter.clock() - net_began_s
+        painted = self._smooth(small, painted, settings.smooth)
+        mask = self._find_mask(original, settings.keep)
+        shown = compose(original, resize(painted, size_of(original)), settings, mask)
+        done = replace(frame, bgr=shown, alpha=None if settings.split else mask)
+        now_s = self.meter.clock()
+        self.meter.count_batch([frame.captured_s], [now_s], net_s)
+        self._govern(now_s - began_s, now_s)
+        self.previews.work(original)
+        if self.controls.take_snapshots():
+            self._keep(done)
+        return done
+
+    def _choose(self, settings: Settings) -> None:
+        """Change style or net where that was asked for and is ready."""
+        wanted = (settings.style, self._net if self.governor is None else self.governor.rung.net)
+        try:
+            self.looks.choose(*wanted, time.perf_counter())
+        except StylecamError as exc:
+            if wanted == self._asked:  # said already
+                return
+            self._say(f"style {settings.style} stays out: {exc.message}")
+        self._asked = wanted
+
+    def _smooth(self, small: Pixels, painted: Pixels, amount: float) -> Pixels:
+        if amount != self._smoother.amount:
+            self._smoother = Smoother(amount)
+        return self._smoother.smooth(small, painted)
+
+    def _find_mask(self, original: Pixels, keep: str) -> Pixels | None:
+        if self._mask is None or keep == "all":
+            return None
+        person = self._mask.find(original)
+        return person if keep == "person" else np.asarray(255 - person, np.uint8)
+
+    def _govern(self, took_s: float, now_s: float) -> None:
+        governor = self.governor
+        if governor is None:
+            return
+        before = governor.rung
+        if governor.observe(took_s, now_s):
+            self._say(f"to hold {governor.fps:g} fps: {before} -> {governor.rung}")
+        # The other kind of net is opened when it is needed; until then this one goes on.
+        likely = (rung for rung in governor.likely if rung.net == before.net)
+        next((rung for rung in likely if not self.looks.prepare(rung.net, rung.size_wh)), None)
+
+    def _keep(self, frame: Frame) -> None:
+        """Write a snapshot beside the work."""
+        path = new_path(self._folder, ".png")
+
+        def write() -> None:
+            try:
+                write_picture(path, Picture(frame.bgr, frame.alpha))
+                self._say(f"snapshot: {path}")
+            except StylecamError as exc:
+                self._say(f"no snapshot: {exc.message}")
+
+        Thread(target=write, name="stylecam-snapshot", daemon=True).start()

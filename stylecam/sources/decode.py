@@ -1,0 +1,122 @@
+"""One film's picture track, decoded, with what is damaged repaired."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import cast
+
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
+from av.codec import CodecContext
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+
+_TRUST = 64
+"""Packets whose pictures may still be on their way: more than any codec reorders or threads hold."""
+
+
+class Decoder:
+    """The decoded frames of `video`, in the order they are shown. For one thread.
+
+    Where the decoder reports damage and a packet's picture does not come, the last good one comes
+    in its place, with the lost one's time, noted in `damaged` (stream time in seconds).
+    `lost` holds the error that ended the film early, `ends_s` the stream time at which the last of
+    the packets ends, in seconds.
+    """
+
+    def __init__(self, film: InputContainer, video: av.VideoStream) -> None:
+        self.damaged: list[Fraction] = []
+        self.lost: Exception | None = None
+        self.ends_s: Fraction | None = None
+        self._film, self._video = film, video
+        self._codec = _decoder_of(video)
+        self._expected: list[int] = []  # a heap of the times of packets without a picture yet
+        self._errors = 0
+        self._good: av.VideoFrame | None = None
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Yield each frame; one that is repeated is the same object with another `pts`."""
+        for packet in self._packets():
+            for frame in self._decode(packet):
+                yield from self._repaired(frame)
+        # What was lost at the very end, with nothing after it.
+        yield from self._repeats(None)
+
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream] | None]:
+        packets = self._film.demux(self._video)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as exc:
+                self.lost = exc
+                packet = None
+            if packet is None or not packet.size:
+                yield None  # flushes the decoder
+                return
+            if packet.pts is not None:
+                ends_s = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base)
+                self.ends_s = max(ends_s, self.ends_s or ends_s)
+            yield packet
+
+    def _decode(self, packet: av.Packet[av.VideoStream] | None) -> list[av.VideoFrame]:
+        if packet is not None:
+            self._errors += packet.is_corrupt
+            if packet.pts is not None and not packet.is_discard:
+                heapq.heappush(self._expected, packet.pts)
+            if len(self._expected) > _TRUST and not self._errors:
+                heapq.heappop(self._expected)  # a packet that shows nothing, as VP8 has them
+        frames: list[av.VideoFrame] = []
+        while True:
+            try:
+                return frames + self._codec.decode(packet)
+            except av.EOFError:
+                return frames
+            except av.FFmpegError:
+                self._errors += 1
+                if packet is not None:
+                    return frames
+                # A flush that fails for one frame still has those after it to give.
+                if self._errors > 10 * _TRUST:
+                    return frames
+
+    def _repaired(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        frame.time_base = self._video.time_base
+        if frame.pts is None:
+            frame.pts = frame.dts
+        if frame.is_corrupt and self._good is not None:
+            self._errors += 1  # stays among the expected, to be repeated with the next good one
+            return
+        yield from self._repeats(frame)
+        self._good = frame
+        yield frame
+
+    def _repeats(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        """Yield the last good frame for each that should have come before `frame` (None: the end)."""
+        until = None if frame is None else frame.pts
+        while self._expected and (frame is None or (until is not None and self._expected[0] <= until)):
+            pts = heapq.heappop(self._expected)
+            if pts == until or not self._errors:
+                continue
+            self._errors -= frame is not None  # at the end there is no telling how many
+            stand_in = self._good or frame
+            if stand_in is None:
+                continue
+            self.damaged.append(pts * Fraction(self._video.time_base or 0))
+            own_pts, stand_in.pts = stand_in.pts, pts
+            yield stand_in
+            stand_in.pts = own_pts
+
+
+def _decoder_of(video: av.VideoStream) -> VideoCodecContext:
+    """Return the stream's own decoder; FFmpeg's for VP8 and VP9 leaves out alpha, libvpx has it."""
+    codec = video.codec_context
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(codec.name)
+    if name is not None and video.metadata.get("alpha_mode") == "1":
+        codec = cast(VideoCodecContext, CodecContext.create(name, "r"))
+    codec.thread_type = ThreadType.AUTO
+    return codec

@@ -1,0 +1,170 @@
+"""Opening a film: a file, a pattern of pictures, a URL or stdin."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from io import BufferedReader
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
+from av.container import InputContainer
+
+from stylecam.errors import SourceOpenError
+from stylecam.sources.film import check_file, is_url, unopened
+
+STDIN = "-"
+
+_LARGEST_FPS = 480
+"""Containers without a rate answer with their time base (90000 for MPEG-TS)."""
+
+_PICTURES_RATE = Fraction(25)
+_Y4M = b"YUV4MPEG2"
+
+
+@dataclass
+class Opened:
+    """An open film and the track in it that is painted; `again` opens the same from its beginning."""
+
+    film: InputContainer
+    video: av.VideoStream
+    path: Path | None
+    reopen: Callable[[], Opened]
+    notes: list[str] = field(default_factory=list)
+    spooled: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def rate(self) -> Fraction | None:
+        """The nominal frames per second, None where none is known."""
+        rate = self.video.average_rate or self.video.guessed_rate
+        return Fraction(rate) if rate and 0 < rate <= _LARGEST_FPS else None
+
+    @property
+    def zero_s(self) -> Fraction | None:
+        """The stream's time of the film's first frame, None where only decoding tells."""
+        if self.video.start_time is None or self.video.time_base is None:
+            return None
+        return Fraction(self.video.start_time * self.video.time_base)
+
+    @property
+    def lasts_s(self) -> float | None:
+        """How long the pictures go on, by the container's word."""
+        if self.video.duration and self.video.time_base:
+            return float(self.video.duration * self.video.time_base)
+        if stated := _seconds_of(self.video.metadata.get("DURATION", "")):
+            return stated - float(self.zero_s or 0)  # Matroska: the time at which the track ends
+        return None if self.film.duration is None else self.film.duration / av.time_base
+
+    def again(self) -> Opened:
+        """Close this one and open the same film from its beginning."""
+        self.film.close()
+        opened = self.reopen()
+        opened.notes, opened.spooled = self.notes, self.spooled
+        return opened
+
+    def close(self) -> None:
+        """Close the film, and forget what was kept of stdin."""
+        self.film.close()
+        if self.spooled is not None:
+            self.spooled.cleanup()
+
+
+def open_film(name: str, fps: Fraction | None) -> Opened:
+    """Open what `name` stands for. Raises SourceOpenError."""
+    if name == STDIN:
+        return _open_stdin()
+    if "%" in name and not is_url(name):
+        return _open_pictures(name, fps)
+    path = None if is_url(name) else Path(name)
+    if path is not None:
+        check_file(path)
+    return _open(name, path)
+
+
+def _open(name: str, path: Path | None, kind: str | None = None, **options: str) -> Opened:
+    try:
+        film = av.open(name, format=kind, options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as exc:
+        raise unopened(name, path) from exc
+    return _with_pictures(film, name, path, lambda: _open(name, path, kind, **options))
+
+
+def _with_pictures(
+    film: InputContainer, name: str, path: Path | None, reopen: Callable[[], Opened]
+) -> Opened:
+    covers = av.stream.Disposition.attached_pic
+    videos = [video for video in film.streams.video if not video.disposition & covers]
+    if not videos or videos[0].codec_context is None:
+        film.close()
+        raise unopened(name, path)
+    opened = Opened(film, videos[0], path, reopen)
+    if len(videos) > 1:
+        opened.notes.append(f"only the first of {len(videos)} picture tracks is painted")
+    return opened
+
+
+def _open_pictures(name: str, fps: Fraction | None) -> Opened:
+    numbers = _numbers(Path(name))
+    if not numbers:
+        raise SourceOpenError(
+            f'no picture is called "{name}"', "%06d stands for the number, with six digits: 000001"
+        )
+    rate = fps or _PICTURES_RATE
+    pattern = {"framerate": f"{rate.numerator}/{rate.denominator}", "start_number": str(numbers[0])}
+    opened = _open(name, None, "image2", **pattern)
+    if fps is None:
+        opened.notes.append(f"pictures taken at {rate} fps; --fps says otherwise")
+    gap = next((n + 1 for n, after in pairwise(numbers) if after != n + 1), None)
+    if gap is not None:
+        opened.notes.append(f"picture number {gap} is missing; those after it are left out")
+    return opened
+
+
+def _numbers(pattern: Path) -> list[int]:
+    """Return the numbers of the files that a printf pattern stands for, rising."""
+    before, place, after = re.split(r"(%0?\d*d)", pattern.name, maxsplit=1) + [""] * (
+        0 if re.search(r"%0?\d*d", pattern.name) else 2
+    )
+    if not place or not pattern.parent.is_dir():
+        return []
+    expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    found = [expression.fullmatch(path.name) for path in pattern.parent.iterdir()]
+    numbers = sorted({int(match[1]) for match in found if match})
+    return [number for number in numbers if (pattern.parent / (pattern.name % number)).exists()]
+
+
+def _open_stdin() -> Opened:
+    """Read y4m as it comes; keep anything else in a temporary file, to copy its sound from later."""
+    stdin = cast(BufferedReader, sys.stdin.buffer)
+    if stdin.peek(len(_Y4M))[: len(_Y4M)] == _Y4M:
+        film = av.open(stdin, "r", format="yuv4mpegpipe")
+        return _with_pictures(film, "stdin", None, _open_stdin)
+    folder = tempfile.TemporaryDirectory(prefix="stylecam-")
+    try:
+        path = Path(folder.name) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(stdin, file)
+        if not path.stat().st_size:
+            raise SourceOpenError("nothing came from stdin", "pipe a film into this command")
+        opened = _open(str(path), path)
+    except BaseException:
+        folder.cleanup()
+        raise
+    opened.spooled = folder
+    return opened
+
+
+def _seconds_of(clock: str) -> float | None:
+    """Return the seconds of "00:01:02.345", which Matroska's writers leave behind; None for anything else."""
+    match = re.fullmatch(r"(\d+):(\d+):([\d.]+)", clock)
+    return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])

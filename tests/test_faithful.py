@@ -1,0 +1,451 @@
+"""What goes in comes out: films of every kind, through source and sink without a net between."""
+
+from __future__ import annotations
+
+import io
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+
+# isort: split
+import av
+import numpy as np
+import pytest
+from films import bars, make_film, make_full_film, make_raw_film, number_of, numbered, sound_of, times_of
+
+from stylecam.errors import SinkOpenError, SourceOpenError
+from stylecam.frames import Frame, Pixels
+from stylecam.sinks.codecs import Encoding
+from stylecam.sinks.target import has_one_rate, open_target
+from stylecam.sources import FileSource
+from stylecam.sources.pyav import FilmSource
+from stylecam.sources.resample import parse_fps
+
+FILM = Fraction(24000, 1001)
+NTSC = Fraction(30000, 1001)
+AS_IT_COMES = Encoding()
+
+
+def passed(
+    source: Path | str, target: Path | str, encoding: Encoding = AS_IT_COMES, **part: Any
+) -> list[str]:
+    """Send every frame from source to target; return all that was said about it."""
+    fps = part.pop("fps", None)
+    with FilmSource(source, fps=fps, **part) as film, open_target(str(target), film, encoding, **part) as out:
+        while (frame := film.read()) is not None:
+            out.write(frame)
+        assert film.missing_s == 0
+    return film.notes + out.notes
+
+
+def frames_of(name: Path | str, **part: Any) -> list[Frame]:
+    with FilmSource(name, **part) as film:
+        return list(iter(film.read, None))
+
+
+def ticks_of(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as film:
+        return [
+            f.pts * Fraction(f.time_base) for f in film.decode(video=0) if f.pts is not None and f.time_base
+        ]
+
+
+def yuv(bgr: Pixels, pix_fmt: str = "yuv444p") -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format=pix_fmt)
+
+
+# Times
+
+
+@pytest.mark.parametrize("rate", [FILM, NTSC, Fraction(25), Fraction(60)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_rates_stay_exact_fractions(tmp_path: Path, rate: Fraction, suffix: str) -> None:
+    film = make_raw_film(
+        tmp_path / f"in{suffix}", (yuv(numbered(i)) for i in range(30)), codec="libx264", rate=rate
+    )
+    assert passed(film, tmp_path / f"out{suffix}") == []
+    assert [number_of(f.bgr) for f in frames_of(tmp_path / f"out{suffix}")] == list(range(30))
+    with av.open(str(tmp_path / f"out{suffix}")) as out:
+        assert out.streams.video[0].average_rate == rate
+    if suffix != ".mkv":  # which counts milliseconds
+        assert ticks_of(tmp_path / f"out{suffix}") == [i / rate for i in range(30)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_variable_rate_stays_as_it_is(tmp_path: Path, suffix: str) -> None:
+    times_s = [0.0, 0.011, 0.05, 0.3, 0.317, 1.25, 1.3]
+    film = make_film(tmp_path / "in.mp4", times_s)
+    passed(film, tmp_path / f"out{suffix}")
+    assert times_of(tmp_path / f"out{suffix}") == pytest.approx(
+        times_s, abs=0.0006 if suffix != ".mp4" else 1e-9
+    )
+
+
+def test_the_last_frame_lasts_as_long_as_it_did(tmp_path: Path) -> None:
+    pictures = [yuv(numbered(i), "yuv420p") for i in range(3)]
+    for picture, ms, lasts_ms in zip(pictures, (0, 100, 200), (100, 100, 1800), strict=True):
+        picture.pts, picture.time_base, picture.duration = ms, Fraction(1, 1000), lasts_ms
+    rate, options = Fraction(1000), {"bf": "0"}
+    film = make_raw_film(tmp_path / "in.mp4", pictures, codec="libx264", rate=rate, options=options)
+    passed(film, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        video = out.streams.video[0]
+        assert video.duration is not None
+        assert video.time_base is not None
+        assert float(video.duration * video.time_base) == pytest.approx(2.0)
+
+
+def test_one_frame_and_no_sound(tmp_path: Path) -> None:
+    assert passed(make_film(tmp_path / "in.mp4", [0.0]), tmp_path / "out.mp4") == []
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert len(film.streams) == 1
+    assert len(frames_of(tmp_path / "out.mp4")) == 1
+
+
+def test_a_start_offset_keeps_picture_and_sound_together(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.ts", [0.5 + i / 10 for i in range(10)], sound_s=1.5)
+    passed(film, tmp_path / "out.mp4")
+    before_s = times_of(film)[0] - sound_of(film)[0][0]
+    after_s = times_of(tmp_path / "out.mp4")[0] - sound_of(tmp_path / "out.mp4")[0][0]
+    assert before_s > 0.4
+    assert after_s == pytest.approx(before_s, abs=1e-3)
+
+
+def test_an_edit_list_is_followed(tmp_path: Path) -> None:
+    whole = make_film(tmp_path / "whole.mp4", [i / 10 for i in range(20)], sound_s=2.0)
+    film = tmp_path / "in.mp4"
+    with av.open(str(whole)) as before, av.open(str(film), "w") as after:
+        copies = {stream.index: after.add_stream_from_template(stream) for stream in before.streams}
+        for packet in before.demux():
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                shift = round(Fraction(1, 2) / packet.time_base)  # the first half second is cut away
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copies[packet.stream.index]
+                after.mux(packet)
+    assert [number_of(f.bgr) for f in frames_of(film)] == list(range(5, 20))
+    passed(film, tmp_path / "out.mp4")
+    assert times_of(tmp_path / "out.mp4") == pytest.approx([i / 10 for i in range(15)], abs=1e-6)
+    assert [n for n, *_ in sound_of(tmp_path / "out.mp4")][-1] == pytest.approx(
+        sound_of(film)[-1][0], abs=0.001
+    )
+
+
+def test_another_rate_repeats_and_leaves_out(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0, 0.1, 0.2, 0.6, 0.7])
+    twice = frames_of(film, fps=Fraction(20))
+    assert [number_of(f.bgr) for f in twice] == [0, 0, 1, 1, *[2] * 8, 3, 3, 4, 4]
+    assert [f.timestamp_s for f in twice] == pytest.approx([i / 20 for i in range(16)])
+    assert [number_of(f.bgr) for f in frames_of(film, fps=Fraction(5))] == [0, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("25", 25), ("29.97", NTSC), ("23.976", FILM), ("30000/1001", NTSC), ("12.5", Fraction(25, 2))],
+)
+def test_rates_as_people_write_them(text: str, rate: Fraction) -> None:
+    assert parse_fps(text) == rate
+
+
+@pytest.mark.parametrize("text", ["fast", "0", "-3", "1/0", "nan"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(SourceOpenError, match="frame rate"):
+        parse_fps(text)
+
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "numbers"), [(0.7, 1.2, range(7, 12)), (0.65, 9, range(7, 20)), (0, 0.3, range(3))]
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_part_is_exact(tmp_path: Path, start_s: float, end_s: float, numbers: range, suffix: str) -> None:
+    film = tmp_path / f"in{suffix}"
+    make_raw_film(film, (yuv(numbered(i), "yuv420p") for i in range(20)), codec="libx264", rate=Fraction(10))
+    part = frames_of(film, start_s=start_s, end_s=end_s)
+    assert [number_of(f.bgr) for f in part] == list(numbers)
+    assert [f.timestamp_s for f in part] == pytest.approx([n / 10 for n in numbers], abs=1e-3)
+
+
+def test_a_part_beyond_the_end_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError, match="no frame between 5 s"):
+        FilmSource(make_film(tmp_path / "in.mp4", [0.0, 0.1]), start_s=5)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_sound_is_cut_with_the_picture(tmp_path: Path, suffix: str) -> None:
+    film = make_film(tmp_path / f"in{suffix}", [i / 10 for i in range(30)], sound_s=3.0)
+    passed(film, tmp_path / f"out{suffix}", start_s=1.0, end_s=2.0)
+    block_s = 1024 / 48_000
+    whole, part = sound_of(film), sound_of(tmp_path / f"out{suffix}")
+    assert times_of(tmp_path / f"out{suffix}") == pytest.approx([i / 10 for i in range(10)], abs=1e-3)
+    assert -block_s < part[0][0] < block_s
+    assert 1.0 - block_s <= part[-1][0] < 1.0
+    place = {data: time_s for time_s, data in whole}
+    assert [time_s + 1.0 for time_s, _ in part] == pytest.approx([place[data] for _, data in part], abs=2e-3)
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_films_stand_upright(tmp_path: Path, turn: int) -> None:
+    film = make_raw_film(
+        tmp_path / "in.mp4", (yuv(bars((224, 64)), "yuv420p") for _ in range(3)), codec="libx264", turn=turn
+    )
+    with FileSource(film) as source:  # OpenCV, as a second opinion
+        shown = source.read()
+    assert shown is not None
+    ours = frames_of(film)[0].bgr
+    assert ours.shape == shown.bgr.shape == ((64, 224, 3) if turn == 180 else (224, 64, 3))
+    assert np.abs(ours.astype(int) - shown.bgr).mean() < 8
+    assert np.abs(ours.astype(int) - np.rot90(shown.bgr, 2)).mean() > 20
+    passed(film, tmp_path / "out.mp4")
+    assert frames_of(tmp_path / "out.mp4")[0].bgr.shape == ours.shape
+
+
+@pytest.mark.parametrize(("aspect", "size_wh"), [(Fraction(16, 11), (93, 48)), (Fraction(1, 2), (64, 96))])
+def test_pixels_are_made_square(tmp_path: Path, aspect: Fraction, size_wh: tuple[int, int]) -> None:
+    film = make_raw_film(
+        tmp_path / "in.mp4",
+        [yuv(numbered(3), "yuv420p")],
+        codec="libx264",
+        tags={"sample_aspect_ratio": aspect},
+    )
+    notes = passed(film, tmp_path / "out.mp4")
+    assert f"64x48 becomes {size_wh[0]}x{size_wh[1]}" in notes[0]
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        video = out.streams.video[0]
+        assert (video.width, video.height) == size_wh
+        assert video.sample_aspect_ratio in (None, 0, 1)
+
+
+CODECS = [(".mp4", "h264"), (".mp4", "hevc"), (".mp4", "av1"), (".webm", "vp9"), (".webm", "av1"),
+          (".mov", "prores"), (".gif", "auto"), (".y4m", "auto"), (".mkv", "vp9")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "codec"), CODECS)
+@pytest.mark.parametrize("size_wh", [(65, 49), (66, 50)])
+def test_every_codec_keeps_frames_and_size(
+    tmp_path: Path, suffix: str, codec: str, size_wh: tuple[int, int]
+) -> None:
+    film = make_raw_film(
+        tmp_path / "in.mkv", (yuv(numbered(i, size_wh)) for i in range(5)), rate=Fraction(10)
+    )
+    assert passed(film, tmp_path / f"out{suffix}", Encoding(codec)) == []
+    out = frames_of(tmp_path / f"out{suffix}")
+    assert [number_of(f.bgr) for f in out] == list(range(5))
+    assert out[0].bgr.shape == (size_wh[1], size_wh[0], 3)
+    assert [f.timestamp_s for f in out] == pytest.approx([i / 10 for i in range(5)], abs=1e-3)
+
+
+def test_hevc_is_tagged_for_apple(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0, 0.1])
+    passed(film, tmp_path / "out.mp4", Encoding("hevc", crf=30, preset="ultrafast"))
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        assert out.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoding", "cause"),
+    [
+        (".mp4", Encoding("divx"), "not known"),
+        (".webm", Encoding("h264"), "does not fit"),
+        (".mp4", Encoding(preset="warp"), "no encoder"),
+        (".mov", Encoding("prores", crf=3), "--crf"),
+        (".gif", Encoding(bitrate=9), "--bitrate"),
+        ("/", Encoding(crf=9), "no codec to choose"),
+    ],
+)
+def test_what_cannot_be_encoded_is_said_at_once(
+    tmp_path: Path, suffix: str, encoding: Encoding, cause: str
+) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0])
+    with pytest.raises(SinkOpenError, match=cause):
+        passed(film, f"{tmp_path}/out{suffix}", encoding)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_bitrate_and_crf_reach_the_encoder(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = [yuv(rng.integers(0, 256, (96, 128, 3), np.uint8)) for _ in range(10)]
+    film = make_raw_film(tmp_path / "in.mkv", noise)
+    sizes = []
+    for encoding in (Encoding(crf=10), Encoding(crf=40), Encoding(bitrate=100_000)):
+        passed(film, tmp_path / "out.mp4", encoding)
+        sizes.append((tmp_path / "out.mp4").stat().st_size)
+    assert sizes[0] > 3 * sizes[1]
+    assert sizes[0] > 3 * sizes[2]
+
+
+# Damage
+
+
+def broken(film: Path, number: int) -> Path:
+    """Overwrite the bytes of one packet's picture."""
+    with av.open(str(film)) as opened:
+        packet = [p for p in opened.demux(video=0) if p.size][number]
+        assert packet.pos is not None
+        place, size = packet.pos, packet.size
+    data = bytearray(film.read_bytes())
+    data[place + 4 : place + size] = b"\xff" * (size - 4)
+    film.write_bytes(data)
+    return film
+
+
+def test_a_damaged_frame_repeats_the_last_good_one(tmp_path: Path) -> None:
+    film = make_raw_film(
+        tmp_path / "in.mp4", (yuv(numbered(i), "yuv420p") for i in range(20)), codec="libx264",
+        rate=Fraction(10), options={"g": "1", "crf": "5"},
+    )  # fmt: skip
+    with FilmSource(broken(film, 7)) as source:
+        came = list(iter(source.read, None))
+        assert [number_of(f.bgr) for f in came] == [*range(7), 6, *range(8, 20)]
+        assert [f.timestamp_s for f in came] == pytest.approx([i / 10 for i in range(20)])
+        assert source.damaged == pytest.approx([0.7])
+        assert "0:00.700" in source.notes[0]
+        assert source.missing_s == 0
+
+
+def test_a_film_that_breaks_off_tells_how_much_is_missing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = (yuv(rng.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(30))
+    whole = make_raw_film(tmp_path / "whole.mkv", noise, rate=Fraction(10))
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    with FilmSource(whole) as source:
+        came = list(iter(source.read, None))
+        assert 3 < len(came) < 27
+        assert source.missing_s == pytest.approx(3.0 - len(came) / 10, abs=0.25)
+
+
+# Names
+
+
+def test_pictures_in_pictures_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / "in" / f"shot-{index + 7:03}.png"), bars() // (index + 1))
+    notes = passed(f"{tmp_path}/in/shot-%03d.png", f"{tmp_path}/out/")
+    assert notes == ["pictures taken at 25 fps; --fps says otherwise"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n:06}.png" for n in range(1, 5)]
+    for index in range(4):
+        back = cv2.imread(str(tmp_path / "out" / f"{index + 1:06}.png"))
+        assert back is not None
+        assert np.array_equal(back, bars() // (index + 1))
+    assert [f.timestamp_s for f in frames_of(f"{tmp_path}/in/shot-%03d.png", fps=Fraction(5))] == [
+        0,
+        0.2,
+        0.4,
+        0.6,
+    ]
+    (tmp_path / "in" / "shot-008.png").unlink()
+    with FilmSource(f"{tmp_path}/in/shot-%03d.png") as source:
+        assert "number 8 is missing" in source.notes[1]
+
+
+def test_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError, match="no picture is called"):
+        FilmSource(f"{tmp_path}/%06d.png")
+
+
+def test_a_pipe_in_and_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make_film(tmp_path / "in.mp4", [i / 10 for i in range(5)], sound_s=0.5)
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+    monkeypatch.setattr(
+        sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(film.read_bytes())))
+    )
+    assert has_one_rate("-")
+    passed("-", tmp_path / "sound.mp4")
+    assert sound_of(tmp_path / "sound.mp4") == sound_of(film)
+    assert "pictures alone" in passed(film, "-")[0]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(out.getvalue()))))
+    assert [number_of(f.bgr) for f in frames_of("-")] == list(range(5))
+
+
+# All the other tracks
+
+
+def summary(path: Path) -> dict[str, Any]:
+    with av.open(str(path)) as film:
+        chapters = [
+            (
+                float(c["start"] * (c["time_base"] or 1)),
+                float(c["end"] * (c["time_base"] or 1)),
+                c["metadata"]["title"],
+            )
+            for c in film.chapters()
+        ]
+        tracks = [
+            (stream.type, stream.metadata.get("language"))
+            for stream in film.streams
+            if stream.type in ("audio", "subtitle")
+        ]
+        return {"title": film.metadata.get("title"), "chapters": chapters, "tracks": tracks}
+
+
+def texts_of(path: Path) -> list[tuple[float, str]]:
+    with av.open(str(path)) as film:
+        lines = film.streams.subtitles[0]
+        found = []
+        for packet in film.demux(lines):
+            decoded = lines.decode2(packet) if packet.size > 2 else None
+            for rect in decoded.rects if decoded else ():
+                assert isinstance(rect, av.subtitles.subtitle.AssSubtitle)
+                found.append((float((packet.pts or 0) * packet.time_base), rect.dialogue.decode()))
+        # Matroska has no times below 0: with sound that begins there, everything moves together.
+        first_s = times_of(path)[0]
+        return [(round(time_s - first_s, 2), text) for time_s, text in found]
+
+
+@pytest.mark.parametrize("before", [".mkv", ".mp4"])
+@pytest.mark.parametrize("after", [".mkv", ".mp4", ".mov", ".webm"])
+def test_everything_comes_along(tmp_path: Path, before: str, after: str) -> None:
+    film, out = make_full_film(tmp_path / f"in{before}"), tmp_path / f"out{after}"
+    notes = passed(film, out)
+    languages = ["eng", "ger" if after == ".mov" else "deu", "fra"]
+    assert summary(out) == {
+        "title": "All of it",
+        "chapters": [(0.0, 1.0, "Part 0"), (1.0, 3.0, "Part 1")],
+        "tracks": [("audio", languages[0]), ("audio", languages[1]), ("subtitle", languages[2])],
+    }
+    assert texts_of(out) == texts_of(film) == [(0.5, "One"), (1.5, "Two")]
+    if after == ".webm":
+        assert [note for note in notes if "libopus" in note] != []
+        assert sound_of(out)[-1][0] == pytest.approx(sound_of(film)[-1][0], abs=0.03)
+    else:
+        for track in (0, 1):
+            assert [data for _, data in sound_of(out, track)] == [data for _, data in sound_of(film, track)]
+    with av.open(str(out)) as opened:
+        files = [file.data for file in opened.streams.attachments]
+    assert files == ([b"letters"] if before == after == ".mkv" else [])
+    assert any("attachments" in note for note in notes) == (before == ".mkv" and after != ".mkv")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
+def test_a_part_takes_its_part_of_everything(tmp_path: Path, suffix: str) -> None:
+    film, out = make_full_film(tmp_path / "in.mkv"), tmp_path / f"out{suffix}"
+    passed(film, out, start_s=1.0, end_s=2.0)
+    assert summary(out)["chapters"] == [(0.0, 1.0, "Part 1")]
+    assert texts_of(out) == [(0.5, "Two")]
+    for track in (0, 1):
+        times_s = [time_s for time_s, _ in sound_of(out, track)]
+        assert abs(times_s[0]) < 0.03
+        assert times_s[-1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_sound_that_does_not_fit_is_encoded_anew(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mkv", [i / 10 for i in range(10)], sound_s=1.0, codec="wavpack")
+    assert passed(film, tmp_path / "out.mp4") == ["the wavpack sound of track 1 encoded as aac, for .mp4"]
+
+    def wave(path: Path) -> Any:
+        with av.open(str(path)) as opened:
+            return np.concatenate([block.to_ndarray()[0] for block in opened.decode(audio=0)])[4800:43200]
+
+    assert np.corrcoef(wave(film), wave(tmp_path / "out.mp4"))[0, 1] > 0.99  # not a block out of place
+    assert "left out" in passed(film, tmp_path / "out.gif")[0]
