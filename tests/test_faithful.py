@@ -7,19 +7,23 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import cv2
 
 # isort: split
 import av
+import av.stream
+import av.subtitles.subtitle
 import numpy as np
 import pytest
 from films import bars, make_film, make_full_film, make_raw_film, number_of, numbered, sound_of, times_of
 
 from stylecam.errors import SinkOpenError, SourceOpenError
 from stylecam.frames import Frame, Pixels
+from stylecam.sinks import codecs
 from stylecam.sinks.codecs import Encoding
+from stylecam.sinks.pipe import PipeSink
 from stylecam.sinks.target import has_one_rate, open_target
 from stylecam.sources import FileSource
 from stylecam.sources.pyav import FilmSource
@@ -449,3 +453,60 @@ def test_sound_that_does_not_fit_is_encoded_anew(tmp_path: Path) -> None:
 
     assert np.corrcoef(wave(film), wave(tmp_path / "out.mp4"))[0, 1] > 0.99  # not a block out of place
     assert "left out" in passed(film, tmp_path / "out.gif")[0]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_cover_comes_along_and_is_not_painted(tmp_path: Path, suffix: str) -> None:
+    film = tmp_path / "in.mp4"
+    _, png = cv2.imencode(".png", bars())
+    picture, first = make_film(tmp_path / "plain.mp4", [0.0, 0.1, 0.2]), tmp_path / "cover.png"
+    first.write_bytes(png.tobytes())
+    with av.open(str(first)) as cover, av.open(str(picture)) as plain, av.open(str(film), "w") as out:
+        copies = [out.add_stream_from_template(source.streams.video[0]) for source in (cover, plain)]
+        copies[0].disposition = av.stream.Disposition.attached_pic
+        for source, copy in zip((cover, plain), copies, strict=True):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    out.mux(packet)
+    assert [number_of(f.bgr) for f in frames_of(film)] == [0, 1, 2]
+    passed(film, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as opened:
+        covers = [v for v in opened.streams.video if v.disposition & av.stream.Disposition.attached_pic]
+        assert [bytes(p) for p in opened.demux(covers[0]) if p.size] == [png.tobytes()]
+    assert [number_of(f.bgr) for f in frames_of(tmp_path / f"out{suffix}")] == [0, 1, 2]
+
+
+class _Shut(io.RawIOBase):
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+    with PipeSink(cast(BinaryIO, _Shut()), fps=10) as sink:
+        for index in range(40):
+            sink.write(Frame(numbered(3, (640, 480)), index / 10, 0.0))
+            if sink.wants_quit:
+                break
+        assert sink.wants_quit
+
+
+def test_an_encoder_that_is_named_is_used_or_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0, 0.1])
+    probe = codecs._probe
+    monkeypatch.setattr(codecs, "_probe", lambda plan: "no card" if "nvenc" in plan.encoder else probe(plan))
+    with pytest.raises(SinkOpenError, match="no card"):
+        passed(film, tmp_path / "out.mp4", Encoding("h264_nvenc"))
+    assert passed(film, tmp_path / "out.mp4", Encoding("h264")) == []
+
+
+def test_nvenc_is_taken_where_it_opens_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "_probe", lambda plan: "")
+    plan = codecs.plan_encoding(codecs.CONTAINERS[".mp4"], ".mp4", Encoding("hevc", crf=21))
+    assert (plan.encoder, plan.options["cq"], plan.tag) == ("hevc_nvenc", "21", "hvc1")
+    assert "hevc_nvenc" in plan.note

@@ -134,7 +134,7 @@ def live(
         if run is not None:
             say(f"{run.painter.meter.frames} frames, {figures_of(run)}")
             if json:
-                print_json(_json_of(run, sink or ["window"]))
+                print_json(_json_of(run))
 
 
 def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
@@ -173,7 +173,8 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     links = _links(run, given, camera)
     for spec in specs:
         opened_sink = stack.enter_context(open_live_sink(spec, links, fps=camera.fps))
-        run.attach(spec.name, opened_sink, spec.size_wh, spec.fps)
+        # A stream's address holds its key, which belongs into no figures: its peer goes by another name.
+        run.attach(getattr(opened_sink, "peer", spec.name), opened_sink, spec.size_wh, spec.fps)
         if kind_of(spec.name) == "web":
             _announce(opened_sink.url, given["host"])  # type: ignore[attr-defined]
     return run
@@ -253,7 +254,7 @@ def figures_of(run: LiveRun) -> str:
     return f"{rate}, {run.painter.looks.now.style.name}{held}"
 
 
-def _json_of(run: LiveRun, names: list[str]) -> dict[str, Any]:
+def _json_of(run: LiveRun) -> dict[str, Any]:
     stats, meter = run.stats(), run.painter.meter
     kept = ("captured", "dropped", "size_wh", "net_size_wh", "engine", "device", "precision", "style", "net")
     latency_ms = run.latency().percentiles("latency")
@@ -261,5 +262,5 @@ def _json_of(run: LiveRun, names: list[str]) -> dict[str, Any]:
         "frames": meter.frames, "fps": round(meter.fps, 2), "wall_s": round(meter.wall_s, 3),
         **{name: stats[name] for name in kept}, "latency_ms": latency_ms,
         "net_ms": meter.percentiles("net"), "audio_delay_ms": round(latency_ms["p50"], -1),
-        "sinks": stats["sinks"], "output": names,
+        "sinks": stats["sinks"], "output": [outlet.name for outlet in run.outlets],
     }  # fmt: skip

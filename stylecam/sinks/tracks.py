@@ -66,7 +66,7 @@ class Tracks:
                 self._tracks[stream.index] = track
         if self._film.streams.attachments and container.kind != "matroska":
             self.notes.append(f"attachments are left out: {suffix} has no place for them")
-        if self._covers() and container.kind not in ("mp4", "mov", "matroska"):
+        if self._covers() and container.kind not in ("mp4", "matroska"):
             self.notes.append(f"the cover picture is left out: {suffix} has no place for it")
 
     def attach(self, output: OutputContainer, cut_at_s: Fraction | None, end_s: float | None) -> None:
@@ -160,7 +160,7 @@ class Tracks:
                 continue
             if output.format.name == "matroska":
                 output.add_attachment(f"cover.{suffix}", f"image/{suffix}", bytes(picture))
-            elif output.format.name in ("mp4", "mov"):
+            elif output.format.name == "mp4":
                 picture.stream = output.add_stream_from_template(cover)
                 picture.stream.disposition = Disposition.attached_pic
                 packets.append(picture)
