@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Done, interrupted, noise_film, record_engine, stylecam, stylecam_apart, tree
@@ -34,6 +35,12 @@ def succeeded(done: Done) -> Done:
     return done
 
 
+def recorded(figures: dict[str, Any]) -> int:
+    """How many frames the film has got: on a busy machine the encoder may drop some of those painted."""
+    (film,) = (sink for sink in figures["sinks"] if sink["name"].endswith(".mp4"))
+    return int(film["frames"])
+
+
 def test_the_demo_for_a_while(tiny: Path, tmp_path: Path) -> None:
     done = succeeded(stylecam("live", *SMALL_DEMO, "--sink", "null", "--seconds", 0.4, "-s", tiny, "--json"))
     figures = done.figures
@@ -55,7 +62,8 @@ def test_a_film_is_played_like_a_camera_into_two_sinks(tiny: Path, tmp_path: Pat
     figures = done.figures
     assert figures["output"] == ["null", "out.mp4"]
     assert figures["captured"] == 8
-    assert len(pictures_of(Path("out.mp4"))) == figures["frames"] == 8 - figures["dropped"]
+    assert figures["frames"] == 8 - figures["dropped"]
+    assert len(pictures_of(Path("out.mp4"))) == recorded(figures) > 0
     assert figures["wall_s"] >= times_of(film)[-1]
     assert sorted(tree(tmp_path)) == ["in.mp4", "out.mp4"]
 
@@ -79,18 +87,19 @@ def test_an_interrupt_ends_it_well(tiny: Path, tmp_path: Path, number: int) -> N
     arguments = (*SMALL_DEMO, "--sink", "out.mp4", "--sink", "null", "-s", tiny, "--json")
     done = succeeded(interrupted(ONE_FRAME, "live", *arguments, number=number))
     assert "Traceback" not in done.err
-    assert len(pictures_of(Path("out.mp4"))) == done.figures["frames"] >= 5
+    assert len(pictures_of(Path("out.mp4"))) == recorded(done.figures) > 0
     assert list(tree(tmp_path)) == ["out.mp4"]
 
 
-def test_an_error_on_the_way_leaves_nothing(
+def test_an_error_on_the_way_keeps_what_was_recorded(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record_engine(monkeypatch, fail_at=3)
     done = stylecam("live", *SMALL_DEMO, "--sink", "out.mp4", "-s", tiny)
     assert done.code == 1
     assert done.err.splitlines()[-2:] == ["error: the net was lost", "hint: find it again"]
-    assert tree(tmp_path) == {}
+    assert list(tree(tmp_path)) == ["out.mp4"]
+    assert 0 < len(pictures_of(Path("out.mp4"))) <= 3
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only X11 lacks a display")

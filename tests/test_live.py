@@ -324,6 +324,22 @@ def test_a_recording_begins_and_ends_on_the_way(make: Make) -> None:
     assert [text.split(" ")[0] for text in run.messages.last] == ["recording", "recorded:"] * 2
 
 
+def test_a_recording_that_breaks_off_is_told_and_the_run_goes_on(make: Make) -> None:
+    watched, broken = Keeper(), Keeper(fail_at=2)
+    run = make(Camera(10**6), [watched], open_recording=lambda: ("take.mp4", broken))
+    controls = run.painter.controls
+    with closing(run.steps()) as steps:
+        controls.change(recording=True)
+        while controls.settings.recording or len(run.messages.last) < 2:
+            next(steps)
+        seen = len(watched.kept)
+        while len(watched.kept) < seen + 3:
+            next(steps)
+        assert not controls.settings.recording
+    assert list(run.messages.last) == ["recording into take.mp4", "take.mp4 has stopped: the disk is full"]
+    assert [outlet.name for outlet in run.outlets] == ["sink0"]
+
+
 def test_styles_of_one_net_fade_through_their_mixes(tiny_styles_path: Path) -> None:
     style = read_style(tiny_styles_path)
     names = style.styles

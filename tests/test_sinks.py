@@ -275,7 +275,7 @@ def test_the_window_shows_and_q_quits() -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["sound", "encoder", "file"])
+@pytest.mark.parametrize("module", ["sound", "encoder", "file", "recording"])
 def test_cv2_comes_before_av(module: str) -> None:
     """With av first, cv2.imshow hangs for ever; this notices an import sorter at work."""
     source = Path(sys.modules[f"stylecam.sinks.{module}"].__file__ or "").read_text(encoding="utf-8")

@@ -168,9 +168,9 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     painter = Painter(looks, controls, say=messages, governor=governor, mask=mask, folder=given["folder"])
     run = LiveRun(
         camera, painter, messages=messages, size_wh=size_wh, seconds=given["seconds"],
-        open_recording=lambda: _open_recording(given["folder"], camera.fps),
+        open_recording=lambda: _open_recording(given["folder"], links, camera.fps),
     )  # fmt: skip
-    links = _links(run, given, camera)
+    links: LiveLinks = _links(run, given, camera)
     for spec in specs:
         opened_sink = stack.enter_context(open_live_sink(spec, links, fps=camera.fps))
         # A stream's address holds its key, which belongs into no figures: its peer goes by another name.
@@ -213,12 +213,12 @@ def _settings(given: dict[str, Any], style: str) -> Settings:
     )  # fmt: skip
 
 
-def _open_recording(folder: Path, fps: float | None) -> tuple[str, Sink]:
+def _open_recording(folder: Path, links: LiveLinks, fps: float | None) -> tuple[str, Sink]:
     from stylecam.live.names import new_path
-    from stylecam.sinks.file import FileSink
+    from stylecam.sinks import SinkSpec, open_live_sink
 
-    path = new_path(folder, ".mp4")
-    return str(path), FileSink(path, fps=fps)
+    path = str(new_path(folder, ".mp4"))
+    return path, open_live_sink(SinkSpec(path), links, fps=fps)
 
 
 def _links(run: LiveRun, given: dict[str, Any], camera: Source) -> LiveLinks:

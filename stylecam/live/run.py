@@ -95,10 +95,12 @@ class LiveRun:
                     yield
             finally:
                 self._stop = True
-                reader.close()
-                while thread.is_alive():  # in slices: on Windows a plain join does not let Ctrl-C through
-                    thread.join(_SLICE_S)
-                self._finish()
+                try:
+                    reader.close()
+                    while thread.is_alive():  # in slices: on Windows a plain join does not let Ctrl-C through
+                        thread.join(_SLICE_S)
+                finally:  # after a second Ctrl-C too
+                    self._finish()
         if self._error is not None:
             raise self._error
 
@@ -174,13 +176,17 @@ class LiveRun:
 
     def _is_over(self) -> bool:
         for outlet in self.outlets:
-            if isinstance(outlet.error, StylecamError) and outlet.name not in self._told:
-                self._told.add(outlet.name)
-                self.messages(f"{outlet.name} has stopped: {outlet.error.message}")
-            elif outlet.error is not None and not isinstance(outlet.error, StylecamError):
-                raise outlet.error
+            self._tell(outlet)
         asked = self.painter.controls.wants_quit or any(outlet.wants_quit for outlet in self.outlets)
         return self._ended or asked or not any(outlet.is_open for outlet in self.outlets)
+
+    def _tell(self, outlet: Outlet) -> None:
+        """Say once that a sink has died; what is a bug of ours is raised."""
+        if isinstance(outlet.error, StylecamError) and outlet.name not in self._told:
+            self._told.add(outlet.name)
+            self.messages(f"{outlet.name} has stopped: {outlet.error.message}")
+        elif outlet.error is not None and not isinstance(outlet.error, StylecamError):
+            raise outlet.error
 
     def _follow_recording(self) -> None:
         """Begin or end the recording that keys and page ask for."""
@@ -208,9 +214,11 @@ class LiveRun:
         outlet.finish()
         try:
             sink.close()
-            self.messages(f"recorded: {outlet.name}")
+            self._tell(outlet)
+            if outlet.error is None:
+                self.messages(f"recorded: {outlet.name}")
         except SinkError as exc:
-            self.messages(f"the recording broke off: {exc.message}")
+            self.messages(exc.message)
         self.outlets.remove(outlet)
 
     def _finish(self) -> None:

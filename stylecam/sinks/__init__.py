@@ -79,6 +79,8 @@ def open_sink(name: str, *, fps: float | None, source_path: Path | None = None) 
 def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Sink:
     """Open any sink for a live run at nominally `fps`. Raises SinkOpenError."""
     kind, rate = kind_of(spec.name), spec.fps or fps
+    if kind == "file":
+        return _open_recording(spec, links, rate)
     make = _class(kind)
     if kind == "window":
         return make(links.controls, links.figures)
@@ -91,7 +93,16 @@ def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Si
             spec.name, size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS, bitrate=spec.bitrate,
             sound=links.sound, say=links.say,
         )  # fmt: skip
-    return make() if kind == "null" else make(Path(spec.name), fps=rate)
+    return make()
+
+
+def _open_recording(spec: SinkSpec, links: LiveLinks, fps: float | None) -> Sink:
+    from stylecam.sinks.recording import RecordingSink
+
+    sink = RecordingSink(Path(spec.name), fps=fps, bitrate=spec.bitrate)
+    for note in sink.notes:
+        links.say(f"{spec.name}: {note}")
+    return sink
 
 
 def _class(kind: str) -> Callable[..., Sink]:

@@ -15,6 +15,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from stylecam.frames import Frame, Pixels, resize, size_of
@@ -38,6 +39,16 @@ _OPTIONS = {
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
 }
+_GROWING = {
+    # Fragments that play as they are; at the end they become an ordinary film.
+    "mp4": {"movflags": "+hybrid_fragmented+frag_keyframe+delay_moov", "frag_duration": "500000"},
+    "mov": {"movflags": "+hybrid_fragmented+frag_keyframe+delay_moov", "frag_duration": "500000"},
+    "matroska": {"cluster_time_limit": "500"},
+    "webm": {"cluster_time_limit": "500"},
+}
+"""For a film that must play however it ends: half a second, in FFmpeg's µs and ms, is lost at most."""
+
+_KEY_FRAMES_S = 2.0
 _PRECISE = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -87,8 +98,10 @@ class Encoder:
     `suffix` says which container, `target` where it goes. Opens the streams at the first frame, whose
     size holds for all, and so does whether it has alpha. Colours become limited-range BT.709, tagged as
     such. Frames keep their times, in ticks of `time_base`. With `start_s` > 0 the film begins with
-    its first frame, else where the source of `tracks` does. `notes` says what could not be kept and
-    what was chosen. Raises SinkOpenError for what does not fit, else av.FFmpegError and OSError.
+    its first frame, else where the source of `tracks` does. With `grows` all that is on the disk plays
+    at any moment, but for the last second, and key frames come every two. `notes` says what could not
+    be kept and what was chosen. Raises SinkOpenError for what does not fit, else av.FFmpegError and
+    OSError.
     """
 
     def __init__(
@@ -102,6 +115,7 @@ class Encoder:
         time_base: Fraction | None = None,
         start_s: float = 0.0,
         end_s: float | None = None,
+        grows: bool = False,
     ) -> None:
         container = CONTAINERS[suffix]
         self._suffix, self._kind = suffix, container.kind
@@ -114,8 +128,12 @@ class Encoder:
         self._zero = 0
         self._last = -1
         self._count = 0
+        self._grows, self._key_s = grows, 0.0
         name = str(target) if isinstance(target, Path) else target
-        self._output = av.open(name, "w", format=container.kind, options=_OPTIONS.get(container.kind))
+        options = _OPTIONS.get(container.kind, {})
+        if grows:
+            options = {"flush_packets": "1", **_GROWING.get(container.kind, {})}
+        self._output = av.open(name, "w", format=container.kind, options=options)
         if tracks is not None:
             tracks.plan(container, self._output.supported_codecs, suffix)
 
@@ -165,6 +183,9 @@ class Encoder:
         self._last = max(self._ticks(frame.timestamp_s), self._last + self._smallest)
         picture.pts, picture.time_base = self._last, self._time_base
         picture.duration = max(1, end - self._last)
+        if self._grows and frame.timestamp_s >= self._key_s:
+            picture.pict_type = PictureType.I
+            self._key_s = frame.timestamp_s + _KEY_FRAMES_S
         self._count += 1
         self._mux(self._video.encode(picture))
 
@@ -181,6 +202,8 @@ class Encoder:
         video.bit_rate = self._plan.bitrate
         video.codec_context.time_base = self._time_base
         video.codec_context.flags |= Flags.frame_duration  # else every packet lasts one nominal step
+        if self._grows and self._plan.encoder.endswith("_nvenc"):
+            video.codec_context.options["forced-idr"] = "1"
         if self._plan.tag:
             video.codec_context.codec_tag = self._plan.tag
         self._video, self._paint = video, self._painter(video)

@@ -53,7 +53,7 @@ class FileSink(Sink):
         start_s: float = 0.0,
         end_s: float | None = None,
     ) -> None:
-        suffix = _suffix_of(path)
+        suffix = check_film_path(path)
         self.path = path
         self.frames = 0
         self._tracks = None if source_path is None else Tracks(source_path)
@@ -68,7 +68,7 @@ class FileSink(Sink):
         except BaseException as exc:
             self._remove()
             if isinstance(exc, (av.FFmpegError, OSError)):
-                raise _unwritable(path, exc) from exc
+                raise unwritable(path, exc) from exc
             raise
         self._queue: Queue[Frame | None] = Queue(_DEPTH)
         self._error: BaseException | None = None
@@ -137,7 +137,7 @@ class FileSink(Sink):
 
     def _refused(self, cause: BaseException) -> SinkWriteError:
         return SinkWriteError(
-            f'film "{self.path}" could not be written: {_cause(cause)}', "check the space left on its disk"
+            f'film "{self.path}" could not be written: {cause_of(cause)}', "check the space left on its disk"
         )
 
     def _let_go(self) -> None:
@@ -154,7 +154,7 @@ class FileSink(Sink):
         self._part.unlink(missing_ok=True)
 
 
-def _suffix_of(path: Path) -> str:
+def check_film_path(path: Path) -> str:
     """Return the suffix that says which container, or raise SinkOpenError before any work is done."""
     if path.suffix.lower() not in CONTAINERS:
         raise SinkOpenError(
@@ -171,10 +171,11 @@ def _suffix_of(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _unwritable(path: Path, exc: BaseException) -> SinkOpenError:
-    return SinkOpenError(f'film "{path}" cannot be written: {_cause(exc)}', "choose another folder")
+def unwritable(path: Path, exc: BaseException) -> SinkOpenError:
+    """Return what to raise for a film that cannot be begun."""
+    return SinkOpenError(f'film "{path}" cannot be written: {cause_of(exc)}', "choose another folder")
 
 
-def _cause(exc: BaseException) -> str:
+def cause_of(exc: BaseException) -> str:
     """Return the system's words alone: FFmpeg adds a number and the hidden name."""
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
