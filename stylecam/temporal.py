@@ -161,6 +161,9 @@ FLOW_SIDE = 320
 _UNLIKE = 12.0
 """A pixel whose grey is further than this from what the flow foretold (of 255) has been covered."""
 
+_TRUST = np.clip(2 - np.arange(256, dtype=np.float32) * np.float32(2 / _UNLIKE), 0, 1)
+"""By that difference, full weight up to half of the limit and none beyond it; soft, so that no edge shows."""
+
 _CUT = 0.5
 """Where more than this share of a frame is unlike what was foretold, it begins a new scene."""
 
@@ -196,15 +199,14 @@ class Smoother:
         return stylized
 
     def _blend(self, now: Pixels, before: Pixels, stylized: Pixels, last: Pixels) -> Pixels:
-        flow, unlike = self._follow(now, before)
-        if np.count_nonzero(unlike > _UNLIKE) > _CUT * unlike.size:
+        flow, moves, unlike = self._follow(now, before)
+        if cv2.countNonZero(cv2.inRange(unlike, 0, _UNLIKE)) < (1 - _CUT) * unlike.size:
             return stylized
-        # Full weight up to half of the limit, none beyond it; soft, so that no edge shows.
-        weight = np.clip(2 - unlike.astype(np.float32) * (2 / _UNLIKE), 0, 1)
-        weight = cv2.blur(cv2.erode(weight, np.ones((3, 3))), (3, 3)) * np.float32(self._share)
+        trusted = cv2.erode(cv2.LUT(unlike, _TRUST * self._share), np.ones((3, 3)))
+        weight = np.asarray(cv2.blur(trusted, (3, 3)), np.float32)
         blended = np.asarray(cv2.addWeighted(last, self._share, stylized, 1 - self._share, 0), np.uint8)
-        stirring = flow.any(-1) | (weight < self._share * 0.99)
-        left, top, width, height = cv2.boundingRect(stirring.astype(np.uint8))
+        stirring = cv2.bitwise_or(moves, cv2.inRange(weight, 0, self._share * 0.99))
+        left, top, width, height = cv2.boundingRect(stirring)
         if width:
             small = slice(top, top + height), slice(left, left + width)
             across, down = stylized.shape[1] / now.shape[1], stylized.shape[0] / now.shape[0]
@@ -215,12 +217,13 @@ class Smoother:
             blended[large] = _blend_moving(stylized, last, flow[small] * (across, down), weight[small], large)
         return blended
 
-    def _follow(self, now: Pixels, before: Pixels) -> tuple[Flow, Pixels]:
-        """Return the flow, and how far each pixel is from what it foretells."""
+    def _follow(self, now: Pixels, before: Pixels) -> tuple[Flow, Pixels, Pixels]:
+        """Return the flow, where it is not nought (255), and how far each pixel is from what it foretells."""
         flow = self._finder.find(now, before)
+        moves = (~stands_still(now, before, flow)).view(np.uint8) * np.uint8(255)
         # A hundredth of a pixel of flow on a quiet background would blur it, a little each time.
-        flow[stands_still(now, before, flow)] = 0
-        return flow, np.asarray(cv2.absdiff(now, warp(before, flow, cv2.INTER_LINEAR)), np.uint8)
+        flow = np.asarray(cv2.bitwise_and(flow, flow, mask=moves), np.float32)
+        return flow, moves, np.asarray(cv2.absdiff(now, warp(before, flow, cv2.INTER_LINEAR)), np.uint8)
 
 
 def _blend_moving(
