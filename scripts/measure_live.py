@@ -13,8 +13,8 @@ net_ms: the net's p50, in this run. latency_ms: p50 and p95 from the frame's cap
     taken it; with web until a client in a process of its own has the whole message of /ws/frames (what
     /overlay reads). latency_in_nets: the same, divided by the net's p50.
 cpu: seconds of processor time a second of the whole process. cpu_not_net: the share of them that is not the
-    net's, whose are taken as frames times the processor time for a frame of the same engine by
-    itself, back to back, right after the run.
+    net's. The net's are those of the painter's thread inside the engine's `infer`, and all of the engine's
+    own threads, which are those that work when it is called by itself, with the run on pause.
 first_frame_s: from the start of the process (imports and all) until the sink has taken a frame.
 switch_ms: from a change of style until the sink has a frame that is painted in it; median and longest.
 rss_mb: resident memory after the first minute and at the end, with --minutes.
@@ -31,11 +31,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from threading import Thread
+from threading import Thread, get_native_id
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,7 @@ import numpy as np
 import stylecam.live.run
 import stylecam.sources.demo
 from stylecam.cli import run as run_command
-from stylecam.engines import open_engine
-from stylecam.frames import Frame
+from stylecam.frames import Frame, Pixels
 from stylecam.meter import percentile_ms
 
 SETTLE_S, RIVAL_AFTER_S, RIVAL_S, AFTERWARDS_S = 3.0, 15, 20, 45
@@ -60,7 +59,9 @@ class Onlooker:
         self.run, self.outlet = run, run.outlets[0]
         self.painted: deque[tuple[float, str]] = deque(maxlen=KEPT)
         self.written: deque[tuple[float, float, float]] = deque(maxlen=KEPT)
-        self._paint, self._write = run.painter.paint, self.outlet.sink.write
+        self.engine, self.infer_cpu_s = run.painter.looks.now.engine, 0.0
+        self._paint, self._write, self._infer = run.painter.paint, self.outlet.sink.write, self.engine.infer
+        self.engine.infer = self.infer  # type: ignore[method-assign]
         run.painter.paint = self.paint  # type: ignore[method-assign]
         self.outlet.sink.write = self.write  # type: ignore[method-assign]
 
@@ -68,6 +69,13 @@ class Onlooker:
         """Paint, and note in which style."""
         done = self._paint(frame)
         self.painted.append((frame.timestamp_s, self.run.painter.looks.now.style.name))
+        return done
+
+    def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
+        """Infer, and note how much processor time that took in this thread."""
+        began_s = time.thread_time()
+        done = self._infer(frames, style)
+        self.infer_cpu_s += time.thread_time() - began_s
         return done
 
     def write(self, frame: Frame) -> None:
@@ -98,7 +106,7 @@ def measure(look: Onlooker, options: argparse.Namespace) -> Figures:
     figures: Figures = {"first_frame_s": round(process_age_s(), 2)}
     with web_client(look) as received:
         time.sleep(SETTLE_S)
-        began_s, cpu_s, frames, painted, dropped = totals(look)
+        before, began_s, cpu_s = Totals(look), time.perf_counter(), time.process_time()
         if options.rival:
             figures |= with_rival(look)
         elif options.minutes:
@@ -108,17 +116,16 @@ def measure(look: Onlooker, options: argparse.Namespace) -> Figures:
             figures["rss_mb"].append(rss_mb())
         else:
             time.sleep(options.seconds)
-        now_s, cpu_end_s, frames_end, painted_end, dropped_end = totals(look)
+        after, span_s, cpu_s = Totals(look), time.perf_counter() - began_s, time.process_time() - cpu_s
         took_s = [took for at, took in list(received) if at >= began_s] or look.latencies_s(began_s)
     net_ms = run.painter.meter.net_p50_ms
     latency = {f"p{part}": round(percentile_ms(took_s, part), 1) for part in (50, 95)}
     figures |= {
-        "fps": round((frames_end - frames) / (now_s - began_s), 2),
-        "client_fps": round(len(took_s) / (now_s - began_s), 2) if received else None,
-        "dropped": dropped_end - dropped, "net_ms": round(net_ms, 1), "latency_ms": latency,
+        "fps": round((after.frames - before.frames) / span_s, 2),
+        "client_fps": round(len(took_s) / span_s, 2) if received else None,
+        "dropped": after.dropped - before.dropped, "net_ms": round(net_ms, 1), "latency_ms": latency,
         "latency_in_nets": {part: round(ms / net_ms, 2) for part, ms in latency.items()},
-        "cpu": round((cpu_end_s - cpu_s) / (now_s - began_s), 3),
-        "painted": painted_end - painted, "cpu_s": cpu_end_s - cpu_s, "shape": run.painter.net_size_wh,
+        "cpu": round(cpu_s / span_s, 3),
     }  # fmt: skip
     if not options.rival:
         here = run.painter.controls.settings.style
@@ -127,13 +134,36 @@ def measure(look: Onlooker, options: argparse.Namespace) -> Figures:
             switches.append(round(look.switch_s(style) * 1000))
             time.sleep(1)
         figures["switch_ms"] = [median(switches), max(switches)] if switches[1:] else None
+        of_net = sum(after.threads[each] - before.threads.get(each, 0.0) for each in threads_of_net(look))
+        figures["cpu_not_net"] = round(1 - (of_net + after.infer_s - before.infer_s) / cpu_s, 3)
     return figures
 
 
-def totals(look: Onlooker) -> tuple[float, float, int, int, int]:
-    """Return the time, the process's CPU seconds, frames at the sink, frames painted, frames dropped."""
-    frames = look.run.painter.meter.frames
-    return time.perf_counter(), time.process_time(), look.outlet.meter.frames, frames, look.run.dropped
+class Totals:
+    """What has been counted until now: frames, and processor seconds in all and by thread."""
+
+    def __init__(self, look: Onlooker) -> None:
+        self.frames, self.dropped = look.outlet.meter.frames, look.run.dropped
+        self.infer_s = look.infer_cpu_s
+        self.threads: dict[str, float] = {}
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # it has ended
+                self.threads[thread.name] = int((thread / "schedstat").read_text().split()[0]) / 1e9
+
+
+def threads_of_net(look: Onlooker) -> list[str]:
+    """Return the engine's own threads, by letting it work alone."""
+    size_wh = look.run.painter.net_size_wh
+    assert size_wh is not None
+    frames = np.random.default_rng(0).integers(0, 256, (1, size_wh[1], size_wh[0], 3), np.uint8)
+    look.run.painter.controls.change(paused=True)
+    time.sleep(1)
+    before, began_s = Totals(look).threads, time.perf_counter()
+    for _ in range(20):
+        look.engine.infer(frames)
+    busy_s, after = time.perf_counter() - began_s, Totals(look).threads
+    here = str(get_native_id())
+    return [each for each in after if each != here and after[each] - before.get(each, 0) > busy_s / 4]
 
 
 def with_rival(look: Onlooker) -> Figures:
@@ -206,21 +236,6 @@ def watch(url: str) -> None:
             socket.send("taken")
 
 
-def net_cpu_s(run: LiveRun, count: int = 40) -> float:
-    """Return the CPU seconds that the run's engine takes for a frame when nothing else goes on."""
-    look, size_wh = run.painter.looks.now, run.painter.net_size_wh
-    assert size_wh is not None
-    frames = np.random.default_rng(0).integers(0, 256, (1, size_wh[1], size_wh[0], 3), np.uint8)
-    engine = look.engine
-    with open_engine(look.style, engine.backend, engine.device, engine.precision) as alone:
-        for _ in range(5):
-            alone.infer(frames)
-        began_s = time.process_time()
-        for _ in range(count):
-            alone.infer(frames)
-        return (time.process_time() - began_s) / count
-
-
 def process_age_s() -> float:
     started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
@@ -242,11 +257,9 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     stylecam.sources.demo.CLIP = options.clip
     figures: Figures = {}
-    runs: list[LiveRun] = []
 
     class Watched(LiveRun):
         def steps(self) -> Generator[None, None, None]:
-            runs.append(self)
             look = Onlooker(self)
 
             def note() -> None:
@@ -262,9 +275,6 @@ def main() -> None:
     with suppress(SystemExit):
         run_command(["live", "--source", "demo", "--sink", options.sink, "--fade", "0", "--port", "0", *rest])
     if figures:
-        cpu_s, painted = figures.pop("cpu_s"), figures.pop("painted")
-        if not options.rival:
-            figures["cpu_not_net"] = round(1 - painted * net_cpu_s(runs[0]) / cpu_s, 3)
         print(json.dumps({"sink": options.sink, **figures}))
 
 
