@@ -10,6 +10,7 @@
     │   ├── BackendMissingError   the library is not installed
     │   ├── DeviceUnavailableError  the device or precision asked for is not there
     │   └── InferenceError        the net could not be run on these frames
+    │       └── OutOfMemoryError  a smaller batch or size may still fit
     ├── SinkError
     │   ├── SinkOpenError
     │   └── SinkWriteError
@@ -71,6 +72,10 @@ class DeviceUnavailableError(EngineError):
 
 class InferenceError(EngineError):
     """The net could not be run on these frames."""
+
+
+class OutOfMemoryError(InferenceError):
+    """The device has too little memory for this batch; a smaller one may fit."""
 
 
 class SinkError(StylecamError):

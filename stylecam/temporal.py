@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
@@ -187,6 +188,11 @@ class Smoother:
         self._finder = FlowFinder(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._before: Pixels | None = None
         self._last: Pixels | None = None
+
+    @property
+    def memory(self) -> int:
+        """How many frames back the output still depends on, to within 1/64 of a pixel's value."""
+        return math.ceil(math.log(1 / 64) / math.log(self._share)) if self.amount else 0
 
     def smooth(self, source: Pixels, stylized: Pixels) -> Pixels:
         """Return the stylized frame to show: (H, W, 3) uint8 BGR, of the size of both. Call in order."""

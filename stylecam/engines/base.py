@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stylecam.errors import InferenceError
+from stylecam.errors import InferenceError, OutOfMemoryError
 from stylecam.frames import Pixels, check_size, size_of
 from stylecam.styles import Style
 
@@ -33,7 +33,8 @@ class Engine(ABC):
 
         Any N, and any H and W of at least 16. `style` holds the weight of each style of a net
         that carries several; None is the one it was opened for. It may change from call to call: that
-        takes no loading. Call from one thread at a time. Raises InferenceError.
+        takes no loading. Call from one thread at a time. Raises InferenceError, and among these
+        OutOfMemoryError where fewer or smaller frames may fit.
         """
 
     def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
@@ -73,3 +74,28 @@ def net_inputs(style: Style, frames: Pixels, mix: Sequence[float] | None) -> dic
 def default_mix(style: Style) -> tuple[float, ...]:
     """Return the weights of a net's styles where a caller names none: the style's own, or the first's."""
     return style.mix or (1.0, *(0.0 for _ in range(1, int(style.card["net"]["styles"]))))
+
+
+_SHORT_OF_MEMORY = (
+    "out of memory",  # torch, CUDA, cuDNN
+    "failed to allocate memory",  # ONNX Runtime's arena
+    "can't allocate memory",  # torch on a CPU
+    "not enough memory",  # torch on Windows
+    "bad_alloc",  # OpenVINO and whatever else is C++
+    "bad allocation",  # the same on Windows
+    "could not create a memory object",  # oneDNN
+    "cl_out_of_resources",
+)
+
+
+def is_short_of_memory(exc: Exception) -> bool:
+    """Tell whether a backend's error means too little memory: they say so in words alone."""
+    words = str(exc).lower()
+    return isinstance(exc, MemoryError) or any(part in words for part in _SHORT_OF_MEMORY)
+
+
+def failed_inference(backend: str, shape: tuple[int, ...], exc: Exception) -> InferenceError:
+    """Return what to raise for a batch of that shape."""
+    batch, cause = "x".join(str(side) for side in shape), str(exc) or type(exc).__name__
+    kind = OutOfMemoryError if is_short_of_memory(exc) else InferenceError
+    return kind(f"{backend} could not run a batch of {batch}: {cause}", "use a smaller --size or --batch")

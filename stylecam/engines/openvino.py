@@ -18,8 +18,8 @@ import openvino
 from platformdirs import user_cache_path
 
 from stylecam.engines.baked import bake
-from stylecam.engines.base import Engine, default_mix, net_inputs
-from stylecam.errors import DeviceUnavailableError, EngineError, InferenceError
+from stylecam.engines.base import Engine, default_mix, failed_inference, is_short_of_memory, net_inputs
+from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
 from stylecam.styles import Style
 
@@ -77,11 +77,8 @@ class OpenVinoEngine(Engine):
             if key[1] is not None:
                 inputs.pop("style")
             return np.asarray(request.infer(inputs, share_inputs=True)[0], np.uint8)
-        except RuntimeError as exc:
-            shape = "x".join(str(side) for side in frames.shape)
-            raise InferenceError(
-                f"openvino could not run a batch of {shape}: {exc}", "use a smaller --size or --batch"
-            ) from exc
+        except (RuntimeError, MemoryError) as exc:
+            raise failed_inference(self.backend, frames.shape, exc) from exc
 
     def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
         """See `Engine.prepare`."""
@@ -143,7 +140,9 @@ class OpenVinoEngine(Engine):
             model.reshape({"frames": list(shape)})
             hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
             return self._core.compile_model(model, "CPU", hints)
-        except RuntimeError as exc:
+        except (RuntimeError, MemoryError) as exc:
+            if is_short_of_memory(exc):
+                raise failed_inference(self.backend, shape, exc) from exc
             raise EngineError(f"openvino could not compile the net: {exc}", 'see "stylecam doctor"') from exc
 
     def _pick_precision(self, folder: Path) -> str:

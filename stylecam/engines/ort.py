@@ -10,10 +10,10 @@ import onnxruntime
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from stylecam.engines.base import Engine, net_inputs
+from stylecam.engines.base import Engine, failed_inference, net_inputs
 from stylecam.engines.cuda import has_tensorrt
 from stylecam.engines.half import to_half
-from stylecam.errors import DeviceUnavailableError, EngineError, InferenceError
+from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
 from stylecam.styles import Style
 
@@ -50,10 +50,7 @@ class OrtEngine(Engine):
             return run_bound(self._session(frames.shape[:3]), inputs, self.device)
         # onnxruntime derives its exceptions from Exception itself.
         except Exception as exc:
-            shape = "x".join(str(side) for side in frames.shape)
-            raise InferenceError(
-                f"onnxruntime could not run a batch of {shape}: {exc}", "use a smaller --size or --batch"
-            ) from exc
+            raise failed_inference(self.backend, frames.shape, exc) from exc
 
     def _session(self, shape: tuple[int, ...]) -> onnxruntime.InferenceSession:
         """Return the session for a batch's (N, H, W): one for all but TensorRT's ladder."""

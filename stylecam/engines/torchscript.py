@@ -12,8 +12,8 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from stylecam import __version__
-from stylecam.engines.base import Engine, net_inputs
-from stylecam.errors import DeviceUnavailableError, EngineError, InferenceError
+from stylecam.engines.base import Engine, failed_inference, net_inputs
+from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
 from stylecam.neural.deploy import DeployableNet, load_net, script
 from stylecam.neural.device import DTYPES, pick_device
@@ -43,15 +43,13 @@ class TorchScriptEngine(Engine):
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
         """See `Engine.infer`."""
         inputs = net_inputs(self._style, frames, style)
-        tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
-        tensors[1:] = [mix.to(DTYPES[self.precision]) for mix in tensors[1:]]
         try:
+            tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
+            tensors[1:] = [mix.to(DTYPES[self.precision]) for mix in tensors[1:]]
             with torch.inference_mode():
                 painted: Pixels = self._net(*tensors).cpu().contiguous().numpy()
-        except RuntimeError as exc:
-            raise InferenceError(
-                f"torch could not run the net: {exc}", "use a smaller --size or --batch"
-            ) from exc
+        except (RuntimeError, MemoryError) as exc:
+            raise failed_inference(self.backend, frames.shape, exc) from exc
         return painted
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _PROBE_WH = (256, 256)
 class Encoding:
     """How pictures are compressed; what is None is left to `DEFAULTS`.
 
-    `codec` is auto, a format (h264, hevc, av1, vp9, prores) or one encoder's name (libx264, ...).
+    `codec` is auto, a format (h264, hevc, av1, vp9, prores, png) or one encoder's name (libx264, ...).
     `crf` and `preset` are the encoder's own, `bitrate` is in bits per second and replaces `crf`.
     """
 
@@ -35,6 +35,8 @@ class Encoding:
     crf: int | None = None
     preset: str | None = None
     bitrate: int | None = None
+    threads: int | None = None
+    """None is the encoder's choice. What x264 and x265 write depends on it, in the last bits."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,16 @@ class Container:
     formats: tuple[str, ...]
     sound: str = "aac"
     subtitles: str = "mov_text"
+    vp9_alpha: bool = False
 
 
 CONTAINERS = {
     ".mp4": Container("mp4", ("h264", "hevc", "av1", "vp9")),
-    ".mov": Container("mov", ("h264", "hevc", "prores", "av1", "vp9")),
-    ".mkv": Container("matroska", ("h264", "hevc", "av1", "vp9", "prores"), subtitles="subrip"),
-    ".webm": Container("webm", ("vp9", "av1"), sound="libopus", subtitles="webvtt"),
+    ".mov": Container("mov", ("h264", "hevc", "prores", "av1", "vp9", "png")),
+    ".mkv": Container(
+        "matroska", ("h264", "hevc", "av1", "vp9", "prores"), subtitles="subrip", vp9_alpha=True
+    ),
+    ".webm": Container("webm", ("vp9", "av1"), sound="libopus", subtitles="webvtt", vp9_alpha=True),
     ".gif": Container("gif", ("gif",), sound="", subtitles=""),
     ".y4m": Container("yuv4mpegpipe", ("y4m",), sound="", subtitles=""),
 }
@@ -65,6 +70,7 @@ _ENCODERS = {
     "av1": ("av1_nvenc", "libsvtav1"),
     "vp9": ("libvpx-vp9",),
     "prores": ("prores_ks",),
+    "png": ("png",),
     "gif": ("gif",),
     "y4m": ("wrapped_avframe",),
 }
@@ -90,6 +96,7 @@ DEFAULTS = {
     "libsvtav1": _Defaults("crf", 24, "preset", "8"),
     "libvpx-vp9": _Defaults("crf", 24, "cpu-used", "4", (("row-mt", "1"), ("deadline", "good"))),
     "prores_ks": _Defaults(preset_word="profile", preset="hq", fixed=(("vendor", "apl0"),)),
+    "png": _Defaults(fixed=(("compression_level", "1"),)),
     "h264_nvenc": _NVENC,
     "hevc_nvenc": _NVENC,
     "av1_nvenc": _NVENC,
@@ -100,18 +107,17 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The encoder that was found, its options, and a word on the choice ("" where there is none)."""
+    """The encoder that was found, its options, and a word on the choice ("" where there is none).
+
+    `keeps_alpha` says whether it writes transparency into this container.
+    """
 
     encoder: str
     options: dict[str, str]
     bitrate: int
     tag: str
     note: str = ""
-
-    @property
-    def keeps_alpha(self) -> bool:
-        """Whether transparency can be written."""
-        return self.encoder in ("libvpx-vp9", "prores_ks", "gif")
+    keeps_alpha: bool = False
 
     def options_with(self, *, alpha: bool) -> dict[str, str]:
         """Return the encoder's options, those among them that transparency asks for."""
@@ -127,6 +133,8 @@ class Plan:
             return "yuva444p10le" if alpha else "yuv422p10le"
         if self.encoder == "gif":
             return "pal8"
+        if self.encoder == "png":
+            return "rgba" if alpha else "rgb24"
         if self.encoder == "libvpx-vp9":
             return "yuva420p" if alpha else "yuv420p"
         if self.encoder == "wrapped_avframe":
@@ -180,7 +188,10 @@ def _plan(encoder: str, container: Container, wanted: Encoding) -> Plan:
         options[own.preset_word] = wanted.preset or own.preset
     hevc = _FORMAT_OF[encoder] == "hevc" and container.kind in ("mp4", "mov")
     note = f"encoded by the graphics card ({encoder})" if nvenc else ""
-    return Plan(encoder, options, wanted.bitrate or 0, "hvc1" if hevc else "", note)
+    if wanted.threads is not None and not nvenc:
+        options["threads"] = str(wanted.threads)
+    keeps_alpha = encoder in ("prores_ks", "png", "gif") or (encoder == "libvpx-vp9" and container.vp9_alpha)
+    return Plan(encoder, options, wanted.bitrate or 0, "hvc1" if hevc else "", note, keeps_alpha)
 
 
 def _probe(plan: Plan) -> str:

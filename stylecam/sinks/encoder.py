@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+import cv2  # before av: the other way round cv2.imshow hangs for ever
 
 # isort: split
 import av
@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from stylecam.frames import Frame, Pixels, resize, size_of
-from stylecam.sinks.codecs import CONTAINERS, Encoding, plan_encoding
+from stylecam.sinks.codecs import CONTAINERS, Encoding, Plan, plan_encoding
 from stylecam.sinks.palette import Palette
 from stylecam.sinks.track import AnyPacket
 from stylecam.sinks.tracks import Tracks
@@ -85,11 +85,38 @@ def to_y4m(bgr: Pixels, pix_fmt: str) -> av.VideoFrame:
     )
 
 
+def to_rgb(bgr: Pixels, pix_fmt: str) -> av.VideoFrame:
+    """Return a picture as it is, its channels in FFmpeg's order `pix_fmt`, "rgb24" or "rgba"."""
+    code = cv2.COLOR_BGR2RGB if pix_fmt == "rgb24" else cv2.COLOR_BGRA2RGBA
+    return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(bgr, code), np.uint8), format=pix_fmt)
+
+
 def tag_bt709(video: av.VideoStream) -> None:
     """Say in the stream which colours it has; players guess BT.601 for small pictures."""
     context = video.codec_context
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+
+
+def nominal_rate(fps: float | None) -> Fraction:
+    """Return frames per second as the fraction that is meant: 23.976 is 24000/1001."""
+    return Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
+
+
+def ticking(kind: str, rate: Fraction, time_base: Fraction | None) -> Fraction:
+    """Return the tick in seconds that a container (FFmpeg's name) counts a film's times in."""
+    if kind == "yuv4mpegpipe":
+        return 1 / rate
+    if kind == "gif":
+        return Fraction(1, 100)
+    time_base = time_base or _TIME_BASE
+    return time_base / math.ceil(time_base / _COARSEST)
+
+
+def smallest_step(kind: str, tick: Fraction) -> int:
+    """Return how many ticks frames lie apart at least: Matroska counts whole milliseconds."""
+    least_s = Fraction(1, 1000) if kind in ("matroska", "webm") else tick
+    return math.ceil(least_s / tick)
 
 
 class Encoder:
@@ -100,8 +127,8 @@ class Encoder:
     such. Frames keep their times, in ticks of `time_base`. With `start_s` > 0 the film begins with
     its first frame, else where the source of `tracks` does. With `grows` all that is on the disk plays
     at any moment, but for the last second, and key frames come every two. `notes` says what could not
-    be kept and what was chosen. Raises SinkOpenError for what does not fit, else av.FFmpegError and
-    OSError.
+    be kept and what was chosen. `plan` is what `plan_encoding` made of the rest. Raises SinkOpenError for
+    what does not fit, else av.FFmpegError and OSError.
     """
 
     def __init__(
@@ -116,13 +143,15 @@ class Encoder:
         start_s: float = 0.0,
         end_s: float | None = None,
         grows: bool = False,
+        plan: Plan | None = None,
     ) -> None:
         container = CONTAINERS[suffix]
         self._suffix, self._kind = suffix, container.kind
-        self._rate = Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
-        self._time_base = self._ticking(time_base or _TIME_BASE)
+        self._rate = nominal_rate(fps)
+        self._time_base = ticking(container.kind, self._rate, time_base)
+        self._smallest = smallest_step(container.kind, self._time_base)
         self._tracks, self._is_part, self._end_s = tracks, start_s > 0, end_s
-        self._plan = plan_encoding(container, suffix, encoding)
+        self._plan = plan or plan_encoding(container, suffix, encoding)
         self._notes = [self._plan.note] if self._plan.note else []
         self._held: Frame | None = None
         self._zero = 0
@@ -221,6 +250,8 @@ class Encoder:
         pix_fmt = video.pix_fmt or "yuv420p"
         if pix_fmt == "pal8":
             return Palette(self._size_wh, alpha=self._alpha).paint
+        if pix_fmt.startswith("rgb"):
+            return lambda pixels: to_rgb(pixels, pix_fmt)
         if self._kind == "yuv4mpegpipe":
             video.codec_context.color_range = ColorRange.MPEG
             return lambda pixels: to_y4m(pixels, pix_fmt)
@@ -233,19 +264,6 @@ class Encoder:
         opaque = np.full(frame.bgr.shape[:2], 255, np.uint8)
         alpha = opaque if frame.alpha is None else resize(frame.alpha[..., None], self._size_wh)
         return np.dstack([frame.bgr, alpha])
-
-    def _ticking(self, time_base: Fraction) -> Fraction:
-        if self._kind == "yuv4mpegpipe":
-            return 1 / self._rate
-        if self._kind == "gif":
-            return Fraction(1, 100)
-        return time_base / math.ceil(time_base / _COARSEST)
-
-    @property
-    def _smallest(self) -> int:
-        """Ticks that frames lie apart at least: Matroska counts whole milliseconds."""
-        least_s = Fraction(1, 1000) if self._kind in ("matroska", "webm") else self._time_base
-        return math.ceil(least_s / self._time_base)
 
     def _exact(self, timestamp_s: float) -> Fraction:
         return round(Fraction(timestamp_s) / self._time_base) * self._time_base

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import dropwhile
 from pathlib import Path
 from threading import Lock
 
@@ -27,6 +28,21 @@ from stylecam.sources.resample import at_constant_rate
 _FALLBACK_RATE = Fraction(30)
 _EARLY_S = 0.5
 _CLOSE_S = 2.0
+_MARGIN_S = 1
+"""Where a film is taken up again, decoding begins so much earlier: deinterlacing looks back."""
+
+
+@dataclass(frozen=True)
+class TakeUp:
+    """Where to go on in a film: at the frame whose `timestamp_s` was `at_s`.
+
+    `begins_s` is what FilmSource called so when the same part was read from its beginning. Without
+    `seeks` all that lies before is decoded once more: slow, and exact with every film.
+    """
+
+    at_s: float
+    begins_s: Fraction
+    seeks: bool = True
 
 
 class FilmSource(Source):
@@ -34,9 +50,11 @@ class FilmSource(Source):
 
     `name` is a path, a pattern of pictures (frames/%06d.png), a URL or "-" for stdin. Only frames
     with start_s <= time < end_s come, in seconds from the film's first frame. With `fps` they come at
-    that constant rate, repeated or left out; of pictures it is the rate they are taken at.
+    that constant rate, repeated or left out; of pictures it is the rate they are taken at. `constant`
+    without it is the film's own nominal rate. `take_up` goes on in the middle.
     `path` is where sound and other tracks can be copied from, None where there are none;
-    `time_base` is the tick that all times are multiples of; `notes` says what was changed.
+    `time_base` is the tick that all times are multiples of; `begins_s` the time of the first frame of
+    the part; `notes` says what was changed.
     """
 
     is_live = False
@@ -48,31 +66,37 @@ class FilmSource(Source):
         start_s: float = 0.0,
         end_s: float | None = None,
         fps: Fraction | None = None,
+        constant: bool = False,
+        take_up: TakeUp | None = None,
     ) -> None:
         self.name = str(name)
         # What 0.2 means is a fifth, and not the nearest float, which lies above it.
         self._start_s = Fraction(str(start_s))
         self._end_s = math.inf if end_s is None else Fraction(str(end_s))
+        self._take_up = take_up
+        self._from_s = self._start_s
+        if take_up is not None and take_up.seeks:
+            self._from_s = max(self._start_s, Fraction(take_up.at_s) - _MARGIN_S)
         self._opened = open_film(self.name, fps)
         self._lock = Lock()
         self._closed = self._ended = False
         self._last_s = Fraction(0)
         try:
-            self._begin(seek=start_s > 0)
-            self._resampled = fps if fps != self._opened.rate else None
+            self._begin(seek=self._from_s > 0)
+            self._resampled = fps
+            if constant and fps is None:
+                self._resampled = self._opened.rate or _FALLBACK_RATE
             self.rate = self._resampled or self._opened.rate
             self.fps = float(self.rate) if self.rate else None
-            pictures = self._part()
-            if self._resampled:
-                pictures = at_constant_rate(pictures, self._resampled)
-            self._pictures = pictures
-            self._first = next(pictures, None)
-            if self._first is None:
+            self._pictures = self._chosen()
+            self._first = next(self._pictures, None)
+            if self._first is None or self._first.time_s is None:
                 raise self._without_pictures()
         except BaseException:
             self._opened.close()
             raise
         self.size_wh = size_of(self._first.bgr)
+        self.begins_s = self._first.time_s if take_up is None else take_up.begins_s
 
     @property
     def path(self) -> Path | None:
@@ -102,16 +126,14 @@ class FilmSource(Source):
         return (whole and self._opened.video.frames) or max(1, round(part_s / self.step_s))
 
     @property
+    def changes(self) -> list[str]:
+        """What was changed on the way in, a line each, known with the first frame as a rule."""
+        return [*self._opened.notes, *self._converter.notes]
+
+    @property
     def notes(self) -> list[str]:
-        """What was changed on the way in, a line each."""
-        notes = [*self._opened.notes, *self._converter.notes]
-        if self.damaged:
-            where = ", ".join(_clock(float(at)) for at in self.damaged[:5])
-            more = ", ..." if len(self.damaged) > 5 else ""
-            notes.append(
-                f"damaged frames: {len(self.damaged)}, the last good one stands in, at {where}{more}"
-            )
-        return notes
+        """What was changed on the way in, and what was damaged, a line each."""
+        return [*self.changes, *damage_notes(self.damaged)]
 
     @property
     def damaged(self) -> list[float]:
@@ -151,17 +173,26 @@ class FilmSource(Source):
         opened = self._opened
         self._zero_s = opened.zero_s
         if seek and self._zero_s is not None and opened.video.time_base:
-            target_s = self._zero_s + self._start_s
+            target_s = self._zero_s + self._from_s
             with suppress(av.FFmpegError):  # what cannot be sought is read from its beginning
                 opened.film.seek(math.floor(target_s / opened.video.time_base), stream=opened.video)
         self._decoder = Decoder(opened.film, opened.video)
         self._converter = Converter(opened.video.sample_aspect_ratio)
 
+    def _chosen(self) -> Iterator[Shown]:
+        """Yield the pictures of the part at the rate asked for, from where it is taken up."""
+        pictures, up = self._part(), self._take_up
+        if self._resampled:
+            pictures = at_constant_rate(pictures, self._resampled, up.begins_s if up else None)
+        return (
+            pictures if up is None else dropwhile(lambda shown: float(shown.time_s or 0) < up.at_s, pictures)
+        )
+
     def _part(self) -> Iterator[Shown]:
         """Yield the pictures from start to end, their times counted from the film's first."""
         shown = self._timed(self._all())
         first = next(shown, None)
-        if self._start_s > 0 and not self._early_enough(first):
+        if self._from_s > 0 and not self._early_enough(first):
             # Some formats seek to after what was asked for, or nowhere: then the whole film is walked.
             self._opened = self._opened.again()
             self._begin(seek=False)
@@ -195,7 +226,7 @@ class FilmSource(Source):
             yield replace(shown, time_s=time_s)
 
     def _early_enough(self, first: Shown | None) -> bool:
-        return first is not None and first.time_s is not None and first.time_s <= self._start_s
+        return first is not None and first.time_s is not None and first.time_s <= self._from_s
 
     def _is_within(self, time_s: Fraction) -> bool:
         return self._start_s <= time_s < self._end_s
@@ -212,6 +243,16 @@ class FilmSource(Source):
         )
 
 
-def _clock(seconds: float) -> str:
+def damage_notes(damaged: Sequence[float]) -> list[str]:
+    """Return a line on the frames that another stands in for, by their times in seconds; none for none."""
+    if not damaged:
+        return []
+    where = ", ".join(clock(at) for at in damaged[:5])
+    more = ", ..." if len(damaged) > 5 else ""
+    return [f"damaged frames: {len(damaged)}, the last good one stands in, at {where}{more}"]
+
+
+def clock(seconds: float) -> str:
+    """Return a time as people write it, 0:00.700."""
     minutes, rest = divmod(max(seconds, 0.0), 60)
     return f"{int(minutes)}:{rest:06.3f}"

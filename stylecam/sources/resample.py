@@ -29,16 +29,20 @@ def parse_fps(text: str) -> Fraction:
     return ntsc if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 200) else rate
 
 
-def at_constant_rate(pictures: Iterator[Shown], rate: Fraction) -> Iterator[Shown]:
+def at_constant_rate(
+    pictures: Iterator[Shown], rate: Fraction, first_s: Fraction | None = None
+) -> Iterator[Shown]:
     """Yield a picture for each tick of `rate` from the first one's time on: the newest there is by then.
 
     A picture whose time lies within half a tick counts for it, so that a film of that rate, with
-    times rounded by its container, comes out as it is.
+    times rounded by its container, comes out as it is. Where `pictures` begin later than the film,
+    `first_s` is the time of its first one.
     """
     held = next(pictures, None)
     if held is None or held.time_s is None:
         return
-    first_s, tick, gap = held.time_s, 0, Fraction(1)
+    first_s = held.time_s if first_s is None else first_s
+    tick, gap = math.floor((held.time_s - first_s) * rate + Fraction(1, 2)), Fraction(1)
     for shown in pictures:
         assert shown.time_s is not None
         until = math.floor((shown.time_s - first_s) * rate + Fraction(1, 2))
