@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -16,7 +17,7 @@ from stylecam.errors import SinkOpenError
 from stylecam.sinks.web import WebSink
 from stylecam.web import link_qr, make_token
 from stylecam.web.access import Access
-from stylecam.web.links import page_url
+from stylecam.web.links import is_loopback, lan_address, page_url
 
 FOREIGN_ORIGINS = ["http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://"]
 SOCKETS = ["/ws/frames", "/ws/state", "/ws/camera"]
@@ -192,8 +193,45 @@ def test_an_open_address_answers_to_numbers_and_its_own_name(host: str, welcome:
     assert (refusal is None) == welcome
 
 
+@pytest.mark.parametrize(("host", "found"), [("0.0.0.0", "192.168.1.20"), ("::", "2001:db8:7::20")])
+def test_the_link_names_an_address_that_a_phone_reaches(
+    monkeypatch: pytest.MonkeyPatch, host: str, found: str
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Probe:
+        def __init__(self, family: int, kind: int) -> None:
+            assert kind == socket.SOCK_DGRAM  # anything else would send
+
+        def __enter__(self) -> Probe:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def connect(self, address: tuple[str, int]) -> None:
+            if not asked:
+                asked.append(address)
+                raise OSError(101, "Network is unreachable")
+
+        def getsockname(self) -> tuple[str, int]:
+            return found, 40_000
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    assert is_loopback(lan_address(host))  # there is no network
+    assert lan_address(host) == found
+    shown = f"[{found}]" if ":" in found else found
+    assert page_url(host, 8423, "abcdefgh") == f"http://{shown}:8423/?token=abcdefgh"
+
+
+@pytest.mark.skipif(is_loopback(lan_address("0.0.0.0")), reason="this machine is in no network")
+def test_that_link_opens_the_page() -> None:
+    with open_page(host="0.0.0.0", token=TOKEN) as page:
+        assert not is_loopback(httpx.URL(page.sink.url).host)
+        assert httpx.get(page.sink.url).status_code == 200
+
+
 def test_links_and_their_qr_code() -> None:
-    assert page_url("0.0.0.0", 8423, "abcdefgh") == "http://127.0.0.1:8423/?token=abcdefgh"
     assert page_url("::1", 80) == "http://[::1]:80/"
     assert make_token() != make_token()
     lines = link_qr("http://192.168.1.20:8423/?token=" + make_token()).splitlines()
