@@ -162,6 +162,19 @@ def test_a_film_of_references(desk: Path) -> None:
     assert int(np.argmin(distances)) == 5
 
 
+@posix
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_film_so_far(desk: Path) -> None:
+    noise_film(Path("clip.mp4"), 8, (64, 48), sound=True)
+    done = interrupted(
+        "stylecam.sinks.file:FileSink.write", "slow", "clip.mp4", *TINY, "--iterations", 1, "--at", "1",
+        "--film", "film.mp4", "--compare", 0, number=signal.SIGINT, after=3,
+    )  # fmt: skip
+    assert done.code == 130, done.err
+    assert 3 <= len(pictures_of(Path("film.mp4"))) < 8
+    assert Path("out", "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
