@@ -139,6 +139,30 @@ def parse_long_side(text: str | None) -> dict[str, int | str]:
     return {"size": check_size((int(text), int(text)))[0]}
 
 
+def parse_bitrate(text: str | None) -> int | None:
+    """Return bits per second of "800k" or "4M", None of None; a usage error where it is written otherwise."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text)
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(
+            f"a bitrate is written like 800k or 4M, not {text!r}", param_hint="--bitrate"
+        )
+    return round(float(match[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[match[2]])
+
+
+def parse_time(text: str | None, option: str) -> float | None:
+    """Return seconds of "90", "1:30" or "0:01:30.5", None of None; else a usage error."""
+    if text is None:
+        return None
+    if re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text) is None:
+        raise typer.BadParameter(f"a time is written like 90 or 1:30.5, not {text!r}", param_hint=option)
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds
+
+
 def parse_list(text: str | None, kind: Callable[[str], T], option: str) -> tuple[T, ...] | None:
     """Return the values of "a,b,c", None of None; a usage error where one of them is no `kind`."""
     if text is None:

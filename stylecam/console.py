@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,9 +26,9 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
-def print_json(values: dict[str, Any]) -> None:
-    """Print one JSON object on a line of its own."""
-    print(json.dumps(values))
+def print_json(values: dict[str, Any], *, to_stderr: bool = False) -> None:
+    """Print one JSON object on a line of its own; to stderr where stdout carries something else."""
+    print(json.dumps(values), file=sys.stderr if to_stderr else sys.stdout)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -79,6 +79,6 @@ def _stylize(
         if smoother:
             bgr = smoother.smooth(frame.bgr, bgr)
         for sink in sinks:
-            sink.write(Frame(bgr, frame.timestamp_s, frame.captured_s))
+            sink.write(Frame(bgr, frame.timestamp_s, frame.captured_s, frame.alpha))
         written_s.append(meter.clock())
     meter.count_batch([frame.captured_s for frame in taken], written_s, net_s)

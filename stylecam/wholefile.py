@@ -29,3 +29,19 @@ def whole_file(target: Path) -> Iterator[Path]:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk take a file, so that a power cut cannot undo it. Raises OSError."""
+    with path.open("rb+") as file:  # Windows syncs only what it may write to
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk take a folder's list of names, where the system knows that. Raises OSError."""
+    if os.name == "posix":
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

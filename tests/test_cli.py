@@ -24,8 +24,8 @@ from stylecam import __version__
 from stylecam.engines import open_engine
 from stylecam.frames import Pixels
 from stylecam.pictures import Picture, read_picture, write_picture
-from stylecam.sources import FileSource
 from stylecam.sources.demo import CLIP
+from stylecam.sources.pyav import FilmSource
 from stylecam.styles import read_style
 
 COMMON = {
@@ -218,12 +218,12 @@ def test_a_film_keeps_its_size_frames_times_and_sound(
     for given, shown in zip(calls, pictures, strict=True):
         # 4:2:0 blurs noise; another frame would be off by 70.
         assert np.abs(given[0].astype(int) - shown).mean() < 35
-    with FileSource(film) as source:
+    with FilmSource(film) as source:
         for given in calls:
             frame = source.read()
             assert frame is not None
             np.testing.assert_array_equal(given[0], painted(tiny, frame.bgr))
-    assert done.figures.keys() == COMMON | {"missing_s"}
+    assert done.figures.keys() == COMMON | {"missing_s", "resumed", "damaged"}
     assert (done.figures["frames"], done.figures["size_wh"]) == (10, list(size_wh))
     assert done.figures["output"] == "out.mp4"
     assert sorted(tree(tmp_path)) == ["in.mp4", "out.mp4"]

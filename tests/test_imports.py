@@ -31,7 +31,7 @@ FLOORS = (
     {"web"},
     {"sources", "engines", "sinks"},
     {"pipeline", "photos", "live"},
-    {"bench", "doctor", "slow"},
+    {"bench", "doctor", "slow", "film"},
     {"cli"},
     {"__main__"},
 )

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 # In the order in which the help lists their commands.
 # isort: off
-from stylecam.cli import live, play, slow, make, look  # noqa: F401
+from stylecam.cli import live, film, play, slow, make, look  # noqa: F401
 
 # isort: on
 from stylecam.cli.program import app

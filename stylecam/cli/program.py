@@ -94,12 +94,16 @@ def finish(
 ) -> None:
     """Print the figures that every command that stylizes has, where they were asked for."""
     if json:
-        figures = {
-            "frames": meter.frames, "fps": round(meter.fps, 2), "wall_s": round(meter.wall_s, 3),
-            "size_wh": size_wh, "engine": engine.backend, "device": engine.device,
-            "precision": engine.precision, "style": style.name, "net": style.net,
-        }  # fmt: skip
-        print_json(figures | more)
+        print_json(figures_of(meter, size_wh, style, engine) | more)
+
+
+def figures_of(meter: Meter, size_wh: tuple[int, int], style: Style, engine: Engine) -> dict[str, Any]:
+    """Return the figures that every command that stylizes has, by name."""
+    return {
+        "frames": meter.frames, "fps": round(meter.fps, 2), "wall_s": round(meter.wall_s, 3),
+        "size_wh": size_wh, "engine": engine.backend, "device": engine.device,
+        "precision": engine.precision, "style": style.name, "net": style.net,
+    }  # fmt: skip
 
 
 def check_not_same(film: Path, output: Path) -> None:

@@ -34,7 +34,7 @@ _FALLBACK_FPS = 30.0
 _X265_DELAY = 2
 """Frames after which x265 knows by how much decoding runs ahead; a shorter film has no B-frames."""
 
-_OPTIONS = {
+WHOLE_OPTIONS = {
     # The index in front, so that the film plays while it loads.
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
@@ -159,7 +159,7 @@ class Encoder:
         self._count = 0
         self._grows, self._key_s = grows, 0.0
         name = str(target) if isinstance(target, Path) else target
-        options = _OPTIONS.get(container.kind, {})
+        options = WHOLE_OPTIONS.get(container.kind, {})
         if grows:
             options = {"flush_packets": "1", **_GROWING.get(container.kind, {})}
         self._output = av.open(name, "w", format=container.kind, options=options)

@@ -23,10 +23,11 @@ class NumberedSink(Sink):
     """Write each frame to a picture of its own, counted from 1: out/%06d.png, which keeps alpha.
 
     The folder is made where it is missing. Pictures appear whole, one by one, and stay whatever
-    happens later; their times are not kept. Raises SinkOpenError, PictureError.
+    happens later; their times are not kept. `frames` counts them, those before this run too that
+    `start` tells of. Raises SinkOpenError, PictureError.
     """
 
-    def __init__(self, pattern: Path) -> None:
+    def __init__(self, pattern: Path, start: int = 0) -> None:
         if not re.search(r"%0?\d*d", pattern.name):
             raise SinkOpenError(
                 f'pictures cannot be written as "{pattern}"', f"use a name like out/{DEFAULT_NAME}"
@@ -40,7 +41,7 @@ class NumberedSink(Sink):
             raise SinkOpenError(
                 f'folder "{pattern.parent}" cannot be written: {exc.strerror}', "choose another folder"
             ) from exc
-        self.frames = 0
+        self.frames = start
         self._pattern = pattern
         self._pool = ThreadPoolExecutor(_THREADS, "stylecam-pictures")
         self._waiting: list[Future[None]] = []
@@ -54,8 +55,15 @@ class NumberedSink(Sink):
         """Queue a frame, waiting while compression is behind. Raises PictureError."""
         self._finish(_AHEAD)
         self.frames += 1
-        path = self._pattern.with_name(self._pattern.name % self.frames)
-        self._waiting.append(self._pool.submit(_write, frame, path))
+        self._waiting.append(self._pool.submit(_write, frame, self.path_of(self.frames)))
+
+    def path_of(self, number: int) -> Path:
+        """Return the name of the picture that is number `number`, from 1."""
+        return self._pattern.with_name(self._pattern.name % number)
+
+    def flush(self) -> None:
+        """Wait until every picture so far is there. Raises PictureError."""
+        self._finish(0)
 
     def close(self) -> None:
         """Wait for the last picture. Raises PictureError."""

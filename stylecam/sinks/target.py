@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stylecam.errors import SinkOpenError
 from stylecam.sinks.codecs import Encoding
@@ -35,6 +35,35 @@ def has_one_rate(target: str) -> bool:
     return target == STDOUT or target.lower().endswith(".y4m")
 
 
+def kind_of_target(target: str) -> Literal["stdout", "pictures", "film"]:
+    """Tell what a name stands for: "-", a folder or pattern of pictures, or a film."""
+    if target == STDOUT:
+        return "stdout"
+    return "pictures" if _is_folder(target) or "%" in Path(target).name else "film"
+
+
+def numbered_path(target: str) -> Path:
+    """Return the pattern of pictures that a folder's name or a pattern stands for."""
+    return Path(target) / DEFAULT_NAME if _is_folder(target) else Path(target)
+
+
+def check_no_codec(target: str, encoding: Encoding) -> None:
+    """Raise SinkOpenError where something is asked of an encoder that is not there."""
+    if encoding != Encoding():
+        raise SinkOpenError(
+            f'"{target}" has no codec to choose', "leave --codec, --crf, --preset and --bitrate out"
+        )
+
+
+def open_stdout(fps: float | None) -> PipeSink:
+    """Open stdout for frames that come at a constant rate."""
+    return PipeSink(sys.stdout.buffer, fps=fps)
+
+
+def _is_folder(target: str) -> bool:
+    return target.endswith(("/", "\\")) or (Path(target).is_dir() and not Path(target).suffix)
+
+
 def open_target(
     target: str,
     source: Origin,
@@ -47,18 +76,12 @@ def open_target(
 
     `start_s` and `end_s` are the part of `source` that comes. Raises SinkOpenError.
     """
-    path = Path(target)
-    is_folder = target.endswith(("/", "\\")) or (path.is_dir() and not path.suffix)
-    if target == STDOUT or is_folder or "%" in path.name:
-        if encoding != Encoding():
-            raise SinkOpenError(
-                f'"{target}" has no codec to choose', "leave --codec, --crf, --preset and --bitrate out"
-            )
-        if target == STDOUT:
-            return PipeSink(sys.stdout.buffer, fps=source.fps)
-        return NumberedSink(path / DEFAULT_NAME if is_folder else path)
+    kind = kind_of_target(target)
+    if kind != "film":
+        check_no_codec(target, encoding)
+        return open_stdout(source.fps) if kind == "stdout" else NumberedSink(numbered_path(target))
     return FileSink(
-        path, fps=source.fps, source_path=source.path, codec=encoding.codec, crf=encoding.crf,
+        Path(target), fps=source.fps, source_path=source.path, codec=encoding.codec, crf=encoding.crf,
         preset=encoding.preset, bitrate=encoding.bitrate, time_base=source.time_base,
         start_s=start_s, end_s=end_s,
     )  # fmt: skip

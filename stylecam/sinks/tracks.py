@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from stylecam.errors import SinkOpenError
-from stylecam.sinks.codecs import Container
+from stylecam.sinks.codecs import CONTAINERS, Container
 from stylecam.sinks.sound import EncodedSound
 from stylecam.sinks.subtitles import TEXTS, ConvertedSubtitles
 from stylecam.sinks.track import AnyPacket, CopiedTrack, Cut, Track, content_tags, label, span_of
@@ -57,6 +58,12 @@ class Tracks:
         self._cut = Cut(self._start_s)
         self._packets: Iterator[AnyPacket] = iter(())
         self._waiting: AnyPacket | None = None
+
+    def plan_for(self, suffix: str) -> None:
+        """Decide what becomes of each track in a film that is to end in `suffix`, before there is one."""
+        container = CONTAINERS[suffix]
+        with av.open(BytesIO(), "w", format=container.kind) as output:
+            self.plan(container, output.supported_codecs, suffix)
 
     def plan(self, container: Container, codecs: set[str], suffix: str) -> None:
         """Decide what becomes of each track in a container that takes `codecs`."""

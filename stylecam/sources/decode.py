@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import cast
 
@@ -26,14 +26,17 @@ class Decoder:
     Where the decoder reports damage and a packet's picture does not come, the last good one comes
     in its place, with the lost one's time, noted in `damaged` (stream time in seconds).
     `lost` holds the error that ended the film early, `ends_s` the stream time at which the last of
-    the packets ends, in seconds.
+    the packets ends, in seconds. `check_whole` may raise, and is called where damage would be no wonder
+    if the file had shrunk: before a damaged packet is believed, and at the end.
     """
 
-    def __init__(self, film: InputContainer, video: av.VideoStream) -> None:
+    def __init__(
+        self, film: InputContainer, video: av.VideoStream, check_whole: Callable[[], None] = lambda: None
+    ) -> None:
         self.damaged: list[Fraction] = []
         self.lost: Exception | None = None
         self.ends_s: Fraction | None = None
-        self._film, self._video = film, video
+        self._film, self._video, self._check_whole = film, video, check_whole
         self._codec = _decoder_of(video)
         self._expected: list[int] = []  # a heap of the times of packets without a picture yet
         self._errors = 0
@@ -55,6 +58,8 @@ class Decoder:
             except (av.FFmpegError, OSError) as exc:
                 self.lost = exc
                 packet = None
+            if packet is None or not packet.size or packet.is_corrupt:
+                self._check_whole()
             if packet is None or not packet.size:
                 yield None  # flushes the decoder
                 return

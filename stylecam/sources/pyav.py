@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from pathlib import Path
 from threading import Lock
 
@@ -17,7 +17,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 # isort: split
 import av
 
-from stylecam.errors import SourceOpenError
+from stylecam.errors import SourceLostError, SourceOpenError
 from stylecam.frames import Frame, size_of
 from stylecam.sources.base import Source
 from stylecam.sources.colour import Converter, Shown
@@ -54,7 +54,7 @@ class FilmSource(Source):
     without it is the film's own nominal rate. `take_up` goes on in the middle.
     `path` is where sound and other tracks can be copied from, None where there are none;
     `time_base` is the tick that all times are multiples of; `begins_s` the time of the first frame of
-    the part; `notes` says what was changed.
+    the part; `notes` says what was changed. A file that shrinks meanwhile is a SourceLostError.
     """
 
     is_live = False
@@ -78,6 +78,7 @@ class FilmSource(Source):
         if take_up is not None and take_up.seeks:
             self._from_s = max(self._start_s, Fraction(take_up.at_s) - _MARGIN_S)
         self._opened = open_film(self.name, fps)
+        self._bytes = None if self.path is None else self.path.stat().st_size
         self._lock = Lock()
         self._closed = self._ended = False
         self._last_s = Fraction(0)
@@ -95,7 +96,7 @@ class FilmSource(Source):
         except BaseException:
             self._opened.close()
             raise
-        self.size_wh = size_of(self._first.bgr)
+        self.size_wh, self.has_alpha = size_of(self._first.bgr), self._first.alpha is not None
         self.begins_s = self._first.time_s if take_up is None else take_up.begins_s
 
     @property
@@ -162,6 +163,12 @@ class FilmSource(Source):
                 return None
             return Frame(shown.bgr, float(shown.time_s), time.perf_counter(), shown.alpha)
 
+    def skip_to(self, at_s: float) -> None:
+        """Leave out the frames before the one at `at_s`: for what cannot be opened twice, such as a pipe."""
+        first, self._first = self._first, None
+        pictures = chain([] if first is None else [first], self._pictures)
+        self._pictures = dropwhile(lambda shown: float(shown.time_s or 0) < at_s, pictures)
+
     def close(self) -> None:
         """Close the film, waiting a moment for a read under way in another thread."""
         self._closed = True
@@ -176,7 +183,7 @@ class FilmSource(Source):
             target_s = self._zero_s + self._from_s
             with suppress(av.FFmpegError):  # what cannot be sought is read from its beginning
                 opened.film.seek(math.floor(target_s / opened.video.time_base), stream=opened.video)
-        self._decoder = Decoder(opened.film, opened.video)
+        self._decoder = Decoder(opened.film, opened.video, self._check_whole)
         self._converter = Converter(opened.video.sample_aspect_ratio)
 
     def _chosen(self) -> Iterator[Shown]:
@@ -224,6 +231,16 @@ class FilmSource(Source):
                 time_s = Fraction(0) if last_s is None else last_s + step_s
             last_s = self._last_s = time_s
             yield replace(shown, time_s=time_s)
+
+    def _check_whole(self) -> None:
+        """Raise SourceLostError where the file has become smaller than it was."""
+        if self.path is not None and self._bytes is not None and self.path.is_file():
+            now = self.path.stat().st_size
+            if now < self._bytes:
+                raise SourceLostError(
+                    f"{self.path} shrank from {self._bytes} to {now} bytes while it was read",
+                    "put the whole film back",
+                )
 
     def _early_enough(self, first: Shown | None) -> bool:
         return first is not None and first.time_s is not None and first.time_s <= self._from_s

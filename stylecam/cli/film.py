@@ -1,0 +1,135 @@
+"""Stylize films."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stylecam.arguments import (
+    Backend,
+    DebugFlag,
+    Device,
+    DeviceOption,
+    EngineOption,
+    JsonFlag,
+    NetKind,
+    NetOption,
+    Precision,
+    PrecisionOption,
+    SizeOption,
+    SmoothOption,
+    StyleName,
+    parse_bitrate,
+    parse_size,
+    parse_time,
+)
+from stylecam.cli.program import check_not_same, command, figures_of, load
+from stylecam.console import print_json, progress, say
+
+if TYPE_CHECKING:
+    from stylecam.film.run import FilmRun
+
+TimeOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help="As 90 or 1:30.5, from the first frame.")
+]
+
+
+@command
+def video(
+    film: Annotated[
+        str, typer.Argument(metavar="IN", help="A film, a URL, pictures (frames/%06d.png), or - for stdin.")
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A film (.mp4, .mov, .mkv, .webm, .gif, .y4m), a folder of PNGs (out/), or - for y4m.",
+        ),
+    ],
+    style: StyleName = "starry",
+    size: SizeOption = None,
+    smooth: SmoothOption = None,
+    start: TimeOption = None,
+    end: TimeOption = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Another rate, as 25 or 30000/1001: frames repeated or left out.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Put the original on the left.")] = False,
+    codec: Annotated[
+        str, typer.Option(help="h264, hevc, av1, vp9, prores, png, or an encoder's name. auto: by container.")
+    ] = "auto",
+    crf: Annotated[int | None, typer.Option(help="The encoder's quality: less is better.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's preset, as medium.")] = None,
+    bitrate: Annotated[
+        str | None, typer.Option(help="Bits per second, as 800k or 4M, in place of --crf.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run was ended.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what each stage achieved, as JSON.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Frames that go through the net at once; auto: 1 on a CPU.")
+    ] = None,
+    net: NetOption = NetKind.auto,
+    engine: EngineOption = Backend.auto,
+    device: DeviceOption = Device.auto,
+    precision: PrecisionOption = Precision.auto,
+    json: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Stylize a film: every frame at its own time, sound and subtitles as they were."""
+    from stylecam.film.run import FilmRun
+    from stylecam.film.task import Task
+    from stylecam.sinks.codecs import Encoding
+    from stylecam.sources.resample import parse_fps
+    from stylecam.temporal import DEFAULT_SMOOTHING
+
+    check_not_same(Path(film), Path(output))
+    task = Task(
+        film, output, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
+        Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,
+        parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        run = stack.enter_context(FilmRun(task, say, resume=resume))
+        found, loaded = load(stack, style, net, engine, device, precision)
+        move = stack.enter_context(progress(Path(film).name, run.frame_count))
+        for done in stack.enter_context(closing(run.run(loaded, found))):
+            move(done, f"{run.meter.recent_fps:.1f} fps")
+        _conclude(run, output)
+        figures = figures_of(run.meter, run.output_wh, found, loaded) | _outcome(run)
+    if report is not None:
+        _write_report(report, figures, run)
+    if json:
+        print_json(figures, to_stderr=output == "-")
+
+
+def _conclude(run: FilmRun, output: str) -> None:
+    outcome = run.outcome
+    if outcome.missing_s:
+        say(
+            f"warning: {run.task.source} breaks off {outcome.missing_s:.1f} s before its end; "
+            "what was there is stylized"
+        )
+    say(f"{'stdout' if output == '-' else output}: {outcome.frames} frames, {run.meter.fps:.1f} fps")
+
+
+def _outcome(run: FilmRun) -> dict[str, Any]:
+    outcome = run.outcome
+    return {
+        "frames": outcome.frames, "resumed": outcome.resumed, "damaged": len(outcome.damaged),
+        "missing_s": outcome.missing_s, "output": run.task.target,
+    }  # fmt: skip
+
+
+def _write_report(path: Path, figures: dict[str, Any], run: FilmRun) -> None:
+    from stylecam.film.report import write_report
+
+    write_report(path, figures, run)
+    say(f"{path}: the report")
