@@ -1,0 +1,288 @@
+"""Films in segments: what is taken up again is the same, frame for frame, as what was never broken off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import tree
+from films import sound_of
+from painting import (
+    Negative,
+    assert_same,
+    interrupted,
+    lost,
+    moving,
+    moving_film,
+    paint,
+    shown,
+    wait_for,
+)
+
+from stylecam.errors import InferenceError, SinkOpenError, SinkWriteError, SourceLostError, StylecamError
+from stylecam.film import journal
+from stylecam.film import task as tasks
+from stylecam.film.task import Task
+from stylecam.film.work import Work
+from stylecam.pictures import read_picture
+from stylecam.sinks.codecs import Encoding
+from stylecam.sources import pyav
+from stylecam.sources.pyav import FilmSource
+from stylecam.styles import Style
+from stylecam.temporal import Smoother
+
+
+@pytest.fixture(autouse=True)
+def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second, 12 frames at 24 fps, so that short films have several."""
+    monkeypatch.setattr(tasks, "_SEGMENT_S", 0.5)
+    monkeypatch.setattr(tasks, "_FEWEST", 12)
+    monkeypatch.setattr(pyav, "_MARGIN_S", Fraction(1, 8))
+
+
+def in_two(style: Style, task: Task, at: int, resumed: str, **more: Any) -> Negative:
+    """Break a task off at batch `at`, then resume it; return the engine that finished it."""
+    task = replace(task, target=resumed)
+    home = Path(resumed) if Path(resumed).suffix else Path(resumed).parent / Path(resumed).name
+
+    def lose() -> None:
+        wait_for(Work(home).folder / "000000.json")
+        lost()
+
+    with pytest.raises(InferenceError, match="lost"):
+        paint(style, task, Negative(at, lose))
+    assert not Path(resumed).is_file()
+    engine = Negative()
+    paint(style, task, engine, resume=True, **more)
+    return engine
+
+
+KINDS = [
+    ("out.mp4", Encoding()), ("out.mp4", Encoding("hevc", preset="ultrafast")), ("out.mp4", Encoding("av1")),
+    ("out.mkv", Encoding()), ("out.webm", Encoding(preset="8")), ("out.mov", Encoding("prores")),
+    ("out.mov", Encoding("h264", bitrate=300_000)), ("out.gif", Encoding()), ("out.y4m", Encoding()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "encoding"), KINDS, ids=lambda value: getattr(value, "codec", value))
+def test_a_resumed_film_is_the_same(tmp_path: Path, tiny_style: Style, name: str, encoding: Encoding) -> None:
+    film = moving_film(tmp_path / "in.mp4", 33, sound=True)
+    task = Task(str(film), str(tmp_path / name), smoothing=0.5, encoding=encoding)
+    paint(tiny_style, task)
+    engine = in_two(tiny_style, task, 16, str(tmp_path / f"two-{name}"))
+    assert engine.painted <= 27  # a lead-in of 6, and all after the first segment
+    assert_same(tmp_path / name, tmp_path / f"two-{name}")
+    assert sorted(tree(tmp_path)) == ["in.mp4", name, f"two-{name}"]
+
+
+SOURCES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("in.mkv", {}, {}),
+    ("in.ts", {}, {}),  # is sought to after what was asked for
+    ("in.mp4", {"interlaced": True}, {"smoothing": 1.0}),
+    ("in.mp4", {"size_wh": (95, 63)}, {"size_wh": (48, 33)}),
+    ("in.mp4", {}, {"start_s": 0.13, "end_s": 1.21}),
+    ("in.mp4", {}, {"fps": Fraction(30)}),
+    ("in.mp4", {}, {"fps": Fraction(20), "start_s": 0.3}),
+    ("in.mp4", {}, {"frames": 30, "batch": 4, "smoothing": 1.0}),
+    ("in.mp4", {}, {"smoothing": 0.0, "batch": 5, "compare": True}),
+    ("in.mp4", {"times": [Fraction(n * n % 7 + 9 * n, 200) for n in range(33)]}, {}),
+    ("in.webm", {"alpha": True, "codec": "libvpx-vp9"}, {"encoding": Encoding("prores")}),
+]
+
+
+@pytest.mark.parametrize(("name", "film", "options"), SOURCES)
+def test_every_kind_of_source_is_taken_up_to_the_frame(
+    tmp_path: Path, tiny_style: Style, name: str, film: dict[str, Any], options: dict[str, Any]
+) -> None:
+    source = moving_film(tmp_path / name, 33, **film)
+    suffix = ".mov" if film.get("alpha") else ".mp4"
+    task = replace(Task(str(source), str(tmp_path / f"whole{suffix}"), smoothing=0.5), **options)
+    paint(tiny_style, task)
+    batches = 16 // (options.get("batch") or 1) + 1
+    said: list[str] = []
+    in_two(tiny_style, task, batches, str(tmp_path / f"two{suffix}"), said=said)
+    assert any("goes on after" in line for line in said)
+    assert not any("decoded from its beginning" in line for line in said)
+    assert any("interlaced" in line for line in said) == film.get("interlaced", False)
+    assert_same(tmp_path / f"whole{suffix}", tmp_path / f"two{suffix}")
+
+
+def test_smoothing_runs_on_over_the_cuts(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 30)
+    paint(tiny_style, Task(str(film), f"{tmp_path}/out/", smoothing=0.5))
+    smoother, painted = Smoother(0.5), []
+    with FilmSource(film) as source:
+        for frame in iter(source.read, None):
+            painted.append(np.asarray(255 - frame.bgr, np.uint8))
+            smooth = smoother.smooth(frame.bgr, painted[-1])
+            got = read_picture(tmp_path / "out" / f"{len(painted):06}.png").bgr
+            assert np.abs(got.astype(int) - smooth).mean() < 0.5
+    assert np.abs(painted[12].astype(int) - read_picture(tmp_path / "out" / "000013.png").bgr).mean() > 1
+
+
+def test_pictures_go_on_too(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 33)
+    task = Task(str(film), f"{tmp_path}/whole/", smoothing=0.5)
+    paint(tiny_style, task)
+    engine = in_two(tiny_style, task, 16, f"{tmp_path}/two/")
+    assert engine.painted <= 27  # a lead-in of 6, and all after the first segment
+    whole, two = tree(tmp_path / "whole"), tree(tmp_path / "two")
+    assert len(whole) == 33
+    assert whole == two
+    again = Task(f"{tmp_path}/whole/%06d.png", str(tmp_path / "again.mp4"), fps=Fraction(24))
+    assert paint(tiny_style, again).frames == 33
+    assert sorted(tree(tmp_path))[:2] == ["again.mp4", "in.mp4"]
+
+
+def test_a_slow_segment_loses_no_painted_frame(
+    tmp_path: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_PATIENCE_S", 0.0)
+    film = moving_film(tmp_path / "in.mp4", 33, sound=True)
+    task = Task(str(film), str(tmp_path / "whole.mp4"), smoothing=0.5, batch=4)
+    paint(tiny_style, task)
+    for at in (5, 7):
+        engine = in_two(tiny_style, task, at, str(tmp_path / f"{at}.mp4"))
+        assert len(engine.batches) <= 9 - at + 1  # of nine; one may not have been on the disk yet
+        assert_same(tmp_path / "whole.mp4", tmp_path / f"{at}.mp4")
+
+
+def test_ctrl_c_leaves_a_film_that_plays_and_can_be_finished(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 33, sound=True)
+    task = Task(str(film), str(tmp_path / "out.mp4"))
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        paint(tiny_style, task, Negative(20, interrupted), said=said)
+    assert len(shown(tmp_path / "out.mp4")) == 20
+    assert 0.78 < sound_of(tmp_path / "out.mp4")[-1][0] < 20 / 24
+    assert "--resume" in said[-1]
+    paint(tiny_style, task, resume=True, said=said)
+    assert any("goes on after 0:00.458: 12 frames" in line for line in said)
+    paint(tiny_style, replace(task, target=str(tmp_path / "whole.mp4")))
+    assert_same(tmp_path / "whole.mp4", tmp_path / "out.mp4")
+
+
+def test_what_was_begun_is_neither_forgotten_nor_mixed(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 33)
+    task = Task(str(film), str(tmp_path / "out.mp4"))
+    with pytest.raises(InferenceError) as caught:
+        paint(tiny_style, task, Negative(22))
+    assert "--resume" in caught.value.hint
+    before = tree(tmp_path)
+    with pytest.raises(SinkOpenError, match="12 frames") as refused:
+        paint(tiny_style, task)
+    assert "--resume" in refused.value.hint
+    for changed, cause in (
+        ({"smoothing": 0.1}, "--smooth"), ({"size_wh": (48, 32)}, "size"), ({"frames": 29}, "--frames"),
+        ({"encoding": Encoding(crf=30)}, "codec"), ({"compare": True}, "--compare"),
+    ):  # fmt: skip
+        with pytest.raises(SinkOpenError, match=f"another {cause}"):
+            paint(tiny_style, replace(task, **changed), resume=True)  # type: ignore[arg-type]
+    film.write_bytes(film.read_bytes()[:-1] + b"!")
+    with pytest.raises(SinkOpenError, match="another film"):
+        paint(tiny_style, task, resume=True)
+    assert {name: data for name, data in tree(tmp_path).items() if name != "in.mp4"} == {
+        name: data for name, data in before.items() if name != "in.mp4"
+    }
+
+
+def test_frames_that_have_changed_are_noticed(tmp_path: Path, tiny_style: Style) -> None:
+    import cv2
+
+    (tmp_path / "in").mkdir()
+    for index in range(33):
+        cv2.imwrite(str(tmp_path / "in" / f"{index:03}.png"), moving(index))
+    task = Task(f"{tmp_path}/in/%03d.png", str(tmp_path / "out.mp4"), fps=Fraction(24))
+    with pytest.raises(InferenceError):
+        paint(tiny_style, task, Negative(22))
+    cv2.imwrite(str(tmp_path / "in" / "011.png"), moving(300))
+    with pytest.raises(SourceLostError, match="another one than was begun"):
+        paint(tiny_style, task, resume=True)
+    cv2.imwrite(str(tmp_path / "in" / "011.png"), moving(11))
+    assert paint(tiny_style, task, resume=True).frames == 33
+
+
+def test_a_full_disk_keeps_what_is_done(
+    tmp_path: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stylecam.sinks.encoder import Encoder
+
+    film = moving_film(tmp_path / "in.mp4", 33)
+    task = Task(str(film), str(tmp_path / "out.mp4"))
+    calls = 0
+
+    def encode(self: Encoder, frame: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise OSError(28, "No space left on device")
+        real(self, frame)
+
+    real = Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", encode)
+    with pytest.raises(SinkWriteError, match="No space left on device") as caught:
+        paint(tiny_style, task)
+    assert "--resume" in caught.value.hint
+    assert not (tmp_path / "out.mp4").exists()
+    assert paint(tiny_style, task, resume=True).resumed == 12
+    assert len(shown(tmp_path / "out.mp4")) == 33
+
+
+def test_a_full_disk_at_the_very_end_keeps_all_segments(
+    tmp_path: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = moving_film(tmp_path / "in.mp4", 15)
+    task = Task(str(film), str(tmp_path / "out.mp4"))
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stylecam.film.run.sync_file", full)
+        with pytest.raises(SinkWriteError, match="No space left"):
+            paint(tiny_style, task)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mp4.stylecam", "in.mp4"]
+    engine = Negative()
+    paint(tiny_style, task, engine, resume=True)
+    assert engine.painted == 0
+    assert len(shown(tmp_path / "out.mp4")) == 15
+
+
+@pytest.mark.parametrize("name", ["in.mkv", "in.mp4"])
+def test_a_source_that_shrinks_is_said_and_nothing_is_lost(
+    tmp_path: Path, tiny_style: Style, name: str
+) -> None:
+    film = moving_film(tmp_path / name, 120, size_wh=(192, 128), sound=name == "in.mkv")
+    whole = film.read_bytes()
+
+    def shrink() -> None:
+        film.write_bytes(whole[: len(whole) * 2 // 3])
+
+    task = Task(str(film), str(tmp_path / "out.mp4"))
+    with pytest.raises(StylecamError, match="shrank") as caught:
+        paint(tiny_style, task, Negative(2, shrink))
+    assert "put the whole film back" in caught.value.hint
+    assert not (tmp_path / "out.mp4").exists()
+    film.write_bytes(whole)
+    assert paint(tiny_style, task, resume=True).frames == 120
+    paint(tiny_style, replace(task, target=str(tmp_path / "whole.mp4")))
+    assert_same(tmp_path / "whole.mp4", tmp_path / "out.mp4")
+
+
+def test_segments_are_the_same_whoever_paints_them(tmp_path: Path, tiny_style: Style) -> None:
+    """A lost segment is painted anew by itself, and fits."""
+    film = moving_film(tmp_path / "in.mp4", 50)
+    task = Task(str(film), str(tmp_path / "out.mp4"), smoothing=0.8)
+    with pytest.raises(InferenceError):
+        paint(tiny_style, task, Negative(49))
+    work = Work(tmp_path / "out.mp4")
+    before = [work.media(number, ".mp4").read_bytes() for number in range(3)]
+    (work.folder / "000002.json").unlink()
+    (work.folder / "000001.json").unlink()
+    with pytest.raises(InferenceError):
+        paint(tiny_style, task, Negative(45), resume=True)
+    assert [work.media(number, ".mp4").read_bytes() for number in range(3)] == before
