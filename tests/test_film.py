@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
+
+# isort: split
+import av
 import numpy as np
 import pytest
 from commands import tree
@@ -23,11 +28,20 @@ from painting import (
     wait_for,
 )
 
-from stylecam.errors import InferenceError, SinkOpenError, SinkWriteError, SourceLostError, StylecamError
+from stylecam.engines.base import failed_inference
+from stylecam.errors import (
+    InferenceError,
+    OutOfMemoryError,
+    SinkOpenError,
+    SinkWriteError,
+    SourceLostError,
+    StylecamError,
+)
 from stylecam.film import journal
 from stylecam.film import task as tasks
 from stylecam.film.task import Task
 from stylecam.film.work import Work
+from stylecam.frames import Pixels
 from stylecam.pictures import read_picture
 from stylecam.sinks.codecs import Encoding
 from stylecam.sources import pyav
@@ -181,7 +195,7 @@ def test_what_was_begun_is_neither_forgotten_nor_mixed(tmp_path: Path, tiny_styl
         ({"encoding": Encoding(crf=30)}, "codec"), ({"compare": True}, "--compare"),
     ):  # fmt: skip
         with pytest.raises(SinkOpenError, match=f"another {cause}"):
-            paint(tiny_style, replace(task, **changed), resume=True)  # type: ignore[arg-type]
+            paint(tiny_style, replace(task, **changed), resume=True)
     film.write_bytes(film.read_bytes()[:-1] + b"!")
     with pytest.raises(SinkOpenError, match="another film"):
         paint(tiny_style, task, resume=True)
@@ -191,8 +205,6 @@ def test_what_was_begun_is_neither_forgotten_nor_mixed(tmp_path: Path, tiny_styl
 
 
 def test_frames_that_have_changed_are_noticed(tmp_path: Path, tiny_style: Style) -> None:
-    import cv2
-
     (tmp_path / "in").mkdir()
     for index in range(33):
         cv2.imwrite(str(tmp_path / "in" / f"{index:03}.png"), moving(index))
@@ -286,3 +298,72 @@ def test_segments_are_the_same_whoever_paints_them(tmp_path: Path, tiny_style: S
     with pytest.raises(InferenceError):
         paint(tiny_style, task, Negative(45), resume=True)
     assert [work.media(number, ".mp4").read_bytes() for number in range(3)] == before
+
+
+def broken(film: Path, number: int) -> Path:
+    """Overwrite the bytes of one packet's picture."""
+    data = bytearray(film.read_bytes())
+    with av.open(str(film)) as opened:
+        packet = [packet for packet in opened.demux(video=0) if packet.size][number]
+        assert packet.pos is not None
+        data[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
+    film.write_bytes(data)
+    return film
+
+
+def test_damage_is_counted_over_all_runs(tmp_path: Path, tiny_style: Style) -> None:
+    film = broken(moving_film(tmp_path / "in.mp4", 33, interlaced=True), 7)  # which is shown as number 5
+    task = Task(str(film), str(tmp_path / "whole.mp4"))
+    said: list[str] = []
+    assert paint(tiny_style, task, said=said).damaged == pytest.approx([5 / 24], abs=1e-3)
+    assert any("damaged frames: 1" in line and "0:00.208" in line for line in said)
+    said.clear()
+    in_two(tiny_style, task, 17, str(tmp_path / "two.mp4"), said=said)
+    assert any("damaged frames: 1" in line for line in said)
+    assert_same(tmp_path / "whole.mp4", tmp_path / "two.mp4")
+
+
+class Cramped(Negative):
+    """Has memory for `most` frames."""
+
+    def __init__(self, most: int, words: str) -> None:
+        super().__init__()
+        self._most, self._words = most, words
+
+    def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
+        if len(frames) > self._most:
+            raise failed_inference("test", frames.shape, RuntimeError(self._words))
+        return super().infer(frames, style)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB",
+        "[ONNXRuntimeError] : 1 : FAIL : BFCArena::AllocateRawInternal Failed to allocate memory for buffer",
+        "Exception from src/inference/src/cpp/infer_request.cpp: std::bad_alloc",
+    ],
+)
+def test_too_little_memory_halves_the_batch(tmp_path: Path, tiny_style: Style, words: str) -> None:
+    film = moving_film(tmp_path / "in.mp4", 20)
+    said: list[str] = []
+    engine = Cramped(2, words)
+    paint(tiny_style, Task(str(film), str(tmp_path / "out.mp4"), batch=8), engine, said=said)
+    paint(tiny_style, Task(str(film), str(tmp_path / "one.mp4"), batch=1))
+    assert max(engine.batches) == 2
+    assert said[:2] == [f"too little memory for {n} frames at once: on with {n // 2}" for n in (8, 4)]
+    assert_same(tmp_path / "out.mp4", tmp_path / "one.mp4")
+    with pytest.raises(OutOfMemoryError, match="1x64x96x3"):
+        paint(tiny_style, Task(str(film), str(tmp_path / "none.mp4")), Cramped(0, words))
+    with pytest.raises(InferenceError) as other:
+        paint(tiny_style, Task(str(film), str(tmp_path / "none.mp4"), batch=8), Cramped(2, "no such layer"))
+    assert not isinstance(other.value, OutOfMemoryError)
+
+
+def test_the_original_beside(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 3)
+    paint(tiny_style, Task(str(film), f"{tmp_path}/out/", compare=True, smoothing=0.0))
+    with FilmSource(film) as source:
+        for number, frame in enumerate(iter(source.read, None), 1):
+            both = read_picture(tmp_path / "out" / f"{number:06}.png").bgr
+            np.testing.assert_array_equal(both, np.hstack([frame.bgr, 255 - frame.bgr]))

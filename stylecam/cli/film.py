@@ -90,7 +90,8 @@ def video(
     from stylecam.sources.resample import parse_fps
     from stylecam.temporal import DEFAULT_SMOOTHING
 
-    check_not_same(Path(film), Path(output))
+    if output != "-":
+        check_not_same(Path(film), Path(output))
     task = Task(
         film, output, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
         Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,

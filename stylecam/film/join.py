@@ -106,8 +106,9 @@ class _Joining:
             if self._kind in ("mp4", "mov"):
                 video.codec_context.codec_tag = source.codec_context.codec_tag
             video.codec_context.framerate = self._rate
-            if alpha := {key: value for key, value in source.metadata.items() if key.lower() == "alpha_mode"}:
-                video.metadata.update(alpha)
+            if source.metadata.get("alpha_mode") == "1":
+                # VP9 keeps alpha beside its pictures, of which FFmpeg's decoder says nothing.
+                video.pix_fmt = "yuva420p"
         video.time_base = self._tick
         return video
 
