@@ -1,0 +1,124 @@
+"""Measure what a film costs: `stylecam video` from end to end, against net and processor alone.
+
+    .venv/bin/python scripts/measure_video.py clip.mp4 --frames 120
+
+For each net and size it prints the rate of the command as a person runs it (its --report), of the net by
+itself, and what the processor would allow if no core ever waited: cores over the CPU seconds that net,
+decoding, smoothing and encoding take for a frame, each measured apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stylecam.bench import net_only_fps
+from stylecam.engines import open_engine
+from stylecam.frames import Frame, resize
+from stylecam.sinks.codecs import Encoding
+from stylecam.sinks.encoder import Encoder
+from stylecam.sinks.file import FileSink
+from stylecam.sources.pyav import FilmSource
+from stylecam.styles import find_style
+from stylecam.temporal import DEFAULT_SMOOTHING, Smoother
+
+SIZES = ((640, 360), (1280, 720))
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    """Return the CPU seconds, of all threads, that `work` takes."""
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
+
+
+def cut(clip: Path, target: Path, size_wh: tuple[int, int], frames: int) -> None:
+    """Write the first frames of a clip at a size."""
+    with FilmSource(clip) as source, FileSink(target, fps=source.fps, time_base=source.time_base) as sink:
+        for _ in range(frames):
+            frame = source.read()
+            if frame is None:
+                break
+            sink.write(Frame(resize(frame.bgr, size_wh), frame.timestamp_s, 0.0))
+
+
+def apart(film: Path, net: str, seconds: float) -> dict[str, float]:
+    """Return the net's rate by itself, and the CPU seconds a frame takes in each stage."""
+    style = find_style(net=net)
+    frames: list[Frame] = []
+
+    def decode() -> None:
+        with FilmSource(film) as source:
+            frames.extend(iter(source.read, None))
+
+    costs = {"decode": cpu_s(decode) / len(frames)}
+    frames = frames[:48]
+    with open_engine(style) as engine:
+        fps = net_only_fps(engine, (frames[0].bgr.shape[1], frames[0].bgr.shape[0]), seconds)
+        painted = [engine.infer(frame.bgr[None])[0] for frame in frames]
+        costs["net"] = cpu_s(lambda: [engine.infer(frame.bgr[None]) for frame in frames]) / len(frames)
+    smoother, smooth = Smoother(DEFAULT_SMOOTHING), list[Any]()
+    pairs = list(zip(frames, painted, strict=True))
+    costs["smooth"] = cpu_s(lambda: smooth.extend(smoother.smooth(f.bgr, p) for f, p in pairs)) / len(frames)
+
+    def encode() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            encoder = Encoder(Path(folder) / "x.mp4", ".mp4", fps=30, encoding=Encoding())
+            for frame, bgr in zip(frames, smooth, strict=True):
+                encoder.encode(Frame(bgr, frame.timestamp_s, 0.0))
+            encoder.close()
+
+    costs["encode"] = cpu_s(encode) / len(frames)
+    return {"net_fps": fps} | {f"{name}_cpu_ms": 1000 * cost for name, cost in costs.items()}
+
+
+def end_to_end(film: Path, net: str) -> dict[str, Any]:
+    """Run the command in a process of its own; return its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "stylecam", "video", str(film), "-o", f"{folder}/out.mp4"]
+        subprocess.run([*command, "--net", net, "--report", str(report)], check=True, capture_output=True)
+        figures: dict[str, Any] = json.loads(report.read_text())
+    return figures
+
+
+def main() -> None:
+    """Print a line of JSON for each net and size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long the net alone is timed")
+    parser.add_argument("--nets", nargs="+", default=["fast", "full"])
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for net in options.nets:
+        for size_wh in SIZES:
+            with tempfile.TemporaryDirectory() as folder:
+                film = Path(folder) / "in.mp4"
+                cut(options.clip, film, size_wh, options.frames)
+                before = apart(film, net, options.seconds)
+                report = end_to_end(film, net)
+                after = apart(film, net, options.seconds)
+            net_fps = (before["net_fps"] + after["net_fps"]) / 2
+            costs_ms = {name: round((before[name] + after[name]) / 2, 1) for name in before if "cpu" in name}
+            allowed = cores * 1000 / sum(costs_ms.values())
+            figures = {
+                "net": net, "size_wh": size_wh, "fps": report["fps"], "net_fps": round(net_fps, 2),
+                "over_net": round(report["fps"] / net_fps, 3), "allowed_fps": round(allowed, 2),
+                "over_allowed": round(report["fps"] / allowed, 3), **costs_ms,
+                "stages": {name: stage["fps"] for name, stage in report["stages"].items()},
+                "peak_memory_mb": report["peak_memory_mb"],
+            }  # fmt: skip
+            print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()
