@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,50 +107,3 @@ def test_no_display_is_an_error_and_no_abort(tiny: Path, tmp_path: Path) -> None
     assert "error: no window could be opened" in done.err
     assert "hint: " in done.err
     assert tree(tmp_path) == {}
-
-
-@pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An X server of its own, so that no other window can get the key."""
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        name = f":{server.stdout.readline().strip()}"
-        monkeypatch.setenv("DISPLAY", name)
-        yield name
-        server.terminate()
-
-
-@pytest.mark.window
-@pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="no Xvfb or no xdotool")
-def test_q_in_the_window_ends_it(tiny: Path, tmp_path: Path, display: str) -> None:
-    code = "from stylecam.cli import run; run()"
-    arguments = [*SMALL_DEMO, "--sink", "window", "--sink", "out.mp4", "-s", str(tiny)]
-    command = [sys.executable, "-c", code, "live", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        # A key pressed before the first picture is drawn is lost, so it is pressed until it is heard.
-        press = [
-            "xdotool",
-            "search",
-            "--sync",
-            "--onlyvisible",
-            "--name",
-            "^stylecam$",
-            "windowfocus",
-            "key",
-            "q",
-        ]
-        for _ in range(30):
-            subprocess.run(press, timeout=60, check=False, capture_output=True)
-            try:
-                process.wait(1)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        running = process.poll() is None
-        process.kill()
-        _, err = process.communicate()
-    assert not running, "q was not heard"
-    assert process.returncode == 0, err
-    assert list(tree(tmp_path)) == ["out.mp4"]
-    assert pictures_of(Path("out.mp4"))

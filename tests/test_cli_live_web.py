@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import httpx
@@ -62,6 +62,17 @@ def until(client: httpx.Client, path: str) -> httpx.Response:
     return answer
 
 
+def recording_for(client: httpx.Client, frames: int) -> dict[str, Any]:
+    """Wait until a recording has so many frames; return the run's figures."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        stats = dict(client.get("/api/stats").json())
+        if any(sink["name"].endswith(".mp4") and sink["frames"] >= frames for sink in stats["sinks"]):
+            return stats
+        time.sleep(0.05)
+    pytest.fail("there is no recording")
+
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
 
@@ -78,10 +89,7 @@ def test_the_page_changes_records_and_keeps(tiny: Path, tmp_path: Path) -> None:
         assert refused.status_code == 422
         assert client.patch("/api/state", json={"recording": True}).status_code == 200
         client.post("/api/snapshot")
-        deadline = time.monotonic() + 30
-        while client.get("/api/stats").json()["frames"] < 12 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        stats = client.get("/api/stats").json()
+        stats = recording_for(client, 5)
         assert stats["latency_ms"]["p50"] > 0
         assert any("recording into" in text for text in stats["messages"])
     names = sorted(tree(tmp_path))

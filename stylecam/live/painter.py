@@ -125,4 +125,4 @@ class Painter:
             except StylecamError as exc:
                 self._say(f"no snapshot: {exc.message}")
 
-        Thread(target=write, name="stylecam-snapshot", daemon=True).start()
+        Thread(target=write, name="stylecam-snapshot").start()  # the program does not end before it

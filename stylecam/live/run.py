@@ -139,18 +139,23 @@ class LiveRun:
                 frame = self._next(reader)
                 if frame is None:
                     continue
-                self.captured, self.dropped = reader.captured, reader.dropped
+                self._count(reader)
                 first_s = frame.timestamp_s if first_s is None else first_s
                 if seconds is not None and frame.timestamp_s >= first_s + seconds:
                     break
                 if not self.painter.controls.settings.paused:
                     self._hand_out(self.painter.paint(frame))
         except _Ended:
-            self.captured, self.dropped = reader.captured, reader.dropped
+            self._count(reader)
         except BaseException as exc:  # raised again by `steps`: nobody looks at a thread
             self._error = exc
         self._ended = True
         self._changed.set()
+
+    def _count(self, reader: FrameReader) -> None:
+        """Take over the reader's counts, in this order: what is dropped in between was captured as well."""
+        self.dropped = reader.dropped
+        self.captured = reader.captured
 
     def _next(self, reader: FrameReader) -> Frame | None:
         try:
