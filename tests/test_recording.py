@@ -65,6 +65,16 @@ def test_a_finished_one_is_an_ordinary_film(tmp_path: Path) -> None:
     assert sorted(boxes(path)) == [b"free", b"ftyp", b"mdat", b"moov"]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_last_frame_is_shown_however_uneven_the_times(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"take{suffix}"
+    times = [5.0, 5.333, 5.667, 6.267, 6.3]  # where the encoder sends the last but one after the last
+    with RecordingSink(path, fps=FPS) as sink:
+        for index, time_s in enumerate(times):
+            sink.write(Frame(frame(index).bgr, time_s, 0.0))
+    assert times_of(path) == pytest.approx([time_s - 5 for time_s in times], abs=1.1e-3)
+
+
 def test_key_frames_come_every_two_seconds_at_whatever_rate(tmp_path: Path) -> None:
     import av
 
