@@ -167,6 +167,7 @@ def test_h_shows_the_keys_until_it_is_pressed_again(run: Live) -> None:
     run.press("h")
     run.wait_for_screen(lambda screen: white(screen) <= before + 20, "no text any more")
     run.press("space")
+    run.wait_for_setting("paused", False)
 
 
 @pytest.mark.shipped
@@ -174,8 +175,12 @@ def test_snapshot_and_recording(run: Live) -> None:
     def messages() -> str:
         return "\n".join(run.page.get("/api/stats").json()["messages"])
 
+    run.press("space")
+    run.wait_for_setting("paused", True)
     run.press("p")
-    wait_for(lambda: "snapshot: " in messages(), "a snapshot")
+    wait_for(lambda: "snapshot: " in messages(), "a snapshot, on pause too")
+    run.press("space")
+    run.wait_for_setting("paused", False)
     run.press("r")
     run.wait_for_setting("recording", True)
     wait_for(lambda: "recording into" in messages(), "a recording")

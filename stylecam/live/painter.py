@@ -57,6 +57,7 @@ class Painter:
         self._smoother = Smoother(0)
         self._asked: tuple[str, str] = ("", "")
         self.net_size_wh: tuple[int, int] | None = None
+        self._shown: Frame | None = None
 
     def paint(self, frame: Frame) -> Frame:
         """Return the frame to show, of the size of the one that came in."""
@@ -77,9 +78,14 @@ class Painter:
         self.meter.count_batch([frame.captured_s], [now_s], net_s)
         self._govern(now_s - began_s, now_s)
         self.previews.work(original)
-        if self.controls.take_snapshots():
-            self._keep(done)
+        self._shown = done
+        self.keep_snapshots()
         return done
+
+    def keep_snapshots(self) -> None:
+        """Write the frame that is shown beside the work, if that was asked for; on pause too."""
+        if self._shown is not None and self.controls.take_snapshots():
+            self._keep(self._shown)
 
     def _choose(self, settings: Settings) -> None:
         """Change style or net where that was asked for and is ready."""
@@ -115,7 +121,6 @@ class Painter:
         next((rung for rung in likely if not self.looks.prepare(rung.net, rung.size_wh)), None)
 
     def _keep(self, frame: Frame) -> None:
-        """Write a snapshot beside the work."""
         path = new_path(self._folder, ".png")
 
         def write() -> None:

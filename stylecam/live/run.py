@@ -143,7 +143,9 @@ class LiveRun:
                 first_s = frame.timestamp_s if first_s is None else first_s
                 if seconds is not None and frame.timestamp_s >= first_s + seconds:
                     break
-                if not self.painter.controls.settings.paused:
+                if self.painter.controls.settings.paused:
+                    self.painter.keep_snapshots()
+                else:
                     self._hand_out(self.painter.paint(frame))
         except _Ended:
             self._count(reader)

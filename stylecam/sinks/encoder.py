@@ -225,7 +225,7 @@ class Encoder:
             self._notes.append(f"transparency is lost: {self._plan.encoder} in {self._suffix} has none")
         options = self._plan.options_with(alpha=self._alpha)
         if self._grows:  # FFmpeg ends a fragmented film after the frame decoded last: it must be shown last
-            options["bf"] = "0"
+            options |= {"bf": "0", "sc_threshold": "0"}
         video = self._output.add_stream(self._plan.encoder, rate=self._rate, options=options)
         assert isinstance(video, av.VideoStream)
         video.width, video.height = self._size_wh
