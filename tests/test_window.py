@@ -95,8 +95,9 @@ def live(display: str, *arguments: str) -> Iterator[Live]:
                 run = Live(display, process, page, "")
                 # A key pressed before the first picture is drawn is lost.
                 wait_for(lambda: shown(run) > 1, "the window shows frames")
-                run.window = run.xdo("search", "--onlyvisible", "--name", "^stylecam$").split()[0]
-                run.xdo("windowfocus", run.window)
+                mine = ("--all", "--pid", str(process.pid), "--onlyvisible", "--name", "^stylecam$")
+                run.window = run.xdo("search", *mine).split()[0]
+                run.xdo("windowfocus", "--sync", run.window)
                 yield run
         finally:
             process.kill()
