@@ -17,6 +17,7 @@ from av.codec import CodecContext
 from av.video.codeccontext import VideoCodecContext
 
 from stylecam.errors import SinkOpenError
+from stylecam.sinks.priority import ordinary_priority
 
 AUTO = "auto"
 _PROBE_WH = (256, 256)
@@ -156,6 +157,8 @@ def plan_encoding(container: Container, suffix: str, wanted: Encoding) -> Plan:
     A format takes the graphics card's NVENC where that opens, and says so; an encoder that is named
     is used or is an error.
     """
+    if wanted.crf is not None and wanted.bitrate is not None:
+        raise SinkOpenError("--crf and --bitrate exclude each other", "leave one of them out")
     name = container.formats[0] if wanted.codec == AUTO else wanted.codec
     if name not in _ENCODERS and name not in _FORMAT_OF:
         known = ", ".join(n for n in _ENCODERS if n not in ("gif", "y4m"))
@@ -208,7 +211,8 @@ def _probe(plan: Plan) -> str:
         context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
         context.bit_rate = plan.bitrate
         context.options = dict(plan.options)
-        context.open()
+        with ordinary_priority():
+            context.open()
     except (av.FFmpegError, ValueError) as exc:
-        return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+        return getattr(exc, "strerror", None) or str(exc)
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +20,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from stylecam.frames import Frame, Pixels, resize, size_of
 from stylecam.sinks.codecs import CONTAINERS, Encoding, Plan, plan_encoding
+from stylecam.sinks.lipsync import SoundTrack
 from stylecam.sinks.palette import Palette
+from stylecam.sinks.priority import ordinary_priority
 from stylecam.sinks.track import AnyPacket
 from stylecam.sinks.tracks import Tracks
 
@@ -34,7 +36,7 @@ _FALLBACK_FPS = 30.0
 _X265_DELAY = 2
 """Frames after which x265 knows by how much decoding runs ahead; a shorter film has no B-frames."""
 
-WHOLE_OPTIONS = {
+_WHOLE = {
     # The index in front, so that the film plays while it loads.
     "mp4": {"movflags": "+faststart"},
     "mov": {"movflags": "+faststart"},
@@ -119,6 +121,11 @@ def smallest_step(kind: str, tick: Fraction) -> int:
     return math.ceil(least_s / tick)
 
 
+def whole_options(kind: str, tracks: Tracks | None) -> dict[str, str]:
+    """Return what a film that is written in one go is opened with, in a container by FFmpeg's name."""
+    return _WHOLE.get(kind, {}) | (tracks.options(kind) if tracks else {})
+
+
 class Encoder:
     """One film under way: frames in, a playable film at `close`. For one thread.
 
@@ -127,8 +134,8 @@ class Encoder:
     such. Frames keep their times, in ticks of `time_base`. With `start_s` > 0 the film begins with
     its first frame, else where the source of `tracks` does. With `grows` all that is on the disk plays
     at any moment, but for the last second, and key frames come every two. `notes` says what could not
-    be kept and what was chosen. `plan` is what `plan_encoding` made of the rest. Raises SinkOpenError for
-    what does not fit, else av.FFmpegError and OSError.
+    be kept and what was chosen. `plan` is what `plan_encoding` made of the rest. `sound` goes into
+    a film that has no `tracks`. Raises SinkOpenError for what does not fit, else av.FFmpegError and OSError.
     """
 
     def __init__(
@@ -144,6 +151,7 @@ class Encoder:
         end_s: float | None = None,
         grows: bool = False,
         plan: Plan | None = None,
+        sound: SoundTrack | None = None,
     ) -> None:
         container = CONTAINERS[suffix]
         self._suffix, self._kind = suffix, container.kind
@@ -158,8 +166,11 @@ class Encoder:
         self._last = -1
         self._count = 0
         self._grows, self._key_s = grows, 0.0
+        self._sound = sound if container.sound else None
+        if sound is not None and self._sound is None:
+            self._notes.append(f"no sound: {suffix} holds none")
         name = str(target) if isinstance(target, Path) else target
-        options = WHOLE_OPTIONS.get(container.kind, {})
+        options = whole_options(container.kind, tracks)
         if grows:
             options = {"flush_packets": "1", **_GROWING.get(container.kind, {})}
         self._output = av.open(name, "w", format=container.kind, options=options)
@@ -177,6 +188,8 @@ class Encoder:
             self._open_streams(frame)
         else:
             self._encode(self._held, self._ticks(frame.timestamp_s))
+        if self._sound is not None:
+            self._sound.place(float(self._ticks(frame.timestamp_s) * self._time_base), frame.captured_s)
         self._held = frame
 
     def close(self) -> None:
@@ -198,6 +211,8 @@ class Encoder:
                 for packet in packets:  # it reads memory it never wrote, for want of a third frame
                     packet.dts = packet.pts
             self._mux(packets)
+            if self._sound is not None:
+                self._sound.finish(self._output, float(end * self._time_base))
             if self._tracks is not None:
                 self._tracks.finish(self._output, end_s if whole_s is None else math.inf)
         self._output.close()
@@ -216,7 +231,9 @@ class Encoder:
             picture.pict_type = PictureType.I
             self._key_s = frame.timestamp_s + _KEY_FRAMES_S
         self._count += 1
-        self._mux(self._video.encode(picture))
+        with ordinary_priority() if self._count == 1 else nullcontext():  # the first one opens it
+            packets = self._video.encode(picture)
+        self._mux(packets)
 
     def _open_streams(self, first: Frame) -> None:
         self._size_wh = size_of(first.bgr)
@@ -238,6 +255,8 @@ class Encoder:
         if self._plan.tag:
             video.codec_context.codec_tag = self._plan.tag
         self._video, self._paint = video, self._painter(video)
+        if self._sound is not None:
+            self._sound.attach(self._output, CONTAINERS[self._suffix].sound)
         first_s = self._exact(first.timestamp_s)
         begins_s = Fraction(0)
         if self._tracks is not None:
@@ -275,6 +294,8 @@ class Encoder:
 
     def _mux(self, packets: Sequence[AnyPacket]) -> None:
         for packet in packets:
+            if self._sound is not None and packet.pts is not None:
+                self._sound.put_until(self._output, float(packet.pts * packet.time_base))
             if self._tracks is not None and packet.pts is not None:
                 # By the packet that comes out, not the frame that went in: the encoder holds dozens
                 # back, and the muxer would have to hold their sound.
