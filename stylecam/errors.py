@@ -37,6 +37,10 @@ class StylecamError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[type[StylecamError], tuple[str, str]]:
+        """Be the same in another process."""
+        return type(self), (self.message, self.hint)
+
 
 class StyleError(StylecamError):
     """A style that is unknown, or a weights file that is corrupt or not ours."""
@@ -88,6 +92,10 @@ class SinkOpenError(SinkError):
 
 class SinkWriteError(SinkError):
     """A sink that opened and then refused a frame."""
+
+
+class ClusterError(StylecamError):
+    """A cluster that cannot be reached, or has nobody to work."""
 
 
 class TrainError(StylecamError):

@@ -17,7 +17,7 @@ BACKENDS = {
 }
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
 DEVICES = ("cpu", "cuda")
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def open_engine(style: Style, backend: str = "auto", device: str = "auto", precision: str = "auto") -> Engine:

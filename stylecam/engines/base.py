@@ -18,7 +18,7 @@ from stylecam.styles import Style
 class Engine(ABC):
     """One loaded style on one device. The constructor loads or raises EngineError.
 
-    `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16" or "bf16":
+    `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16", "bf16" or "int8":
     what really runs, not what was asked for. `choice` says in a line what was chosen and why.
     """
 

@@ -1,8 +1,9 @@
-"""OpenVINO on the CPU, in bf16 where that is the faster way."""
+"""OpenVINO on the CPU, in bf16 where that is the faster way, or mostly in int8."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from platformdirs import user_cache_path
 
 from stylecam.engines.baked import bake
 from stylecam.engines.base import Engine, default_mix, failed_inference, is_short_of_memory, net_inputs
+from stylecam.engines.int8 import to_int8
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
 from stylecam.styles import Style
@@ -44,6 +46,8 @@ class OpenVinoEngine(Engine):
     of several styles a fixed mix runs a sixth faster than a free one: the mix it was opened for is
     compiled in, any other is an input until it has stayed for a while (`_SETTLED` batches); then it
     is compiled in as well, beside the work that goes on.
+
+    In int8 the inner convolutions are computed in whole numbers, the rest in fp32 or bf16.
     """
 
     backend = "openvino"
@@ -55,17 +59,31 @@ class OpenVinoEngine(Engine):
         folder = user_cache_path("stylecam") / "openvino"
         _prune(folder)
         self._core.set_property({"CACHE_DIR": str(folder)})
+        if threads := os.environ.get("OMP_NUM_THREADS", ""):  # as every other engine takes it
+            # not pinned: several processes that share the cores out would all be pinned to the same ones
+            self._core.set_property(
+                "CPU", {"INFERENCE_NUM_THREADS": int(threads), "ENABLE_CPU_PINNING": False}
+            )
         self._several = any(value.name == "style" for value in style.model.graph.input)
         self._requests: OrderedDict[Key, openvino.InferRequest] = OrderedDict()
         self._settling = Settling(default_mix(style))
         self._compiler: ThreadPoolExecutor | None = None
         self._coming: tuple[Key, Future[openvino.InferRequest]] | None = None
-        self.precision = self._pick_precision(folder) if precision == "auto" else precision
-        trial = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self.precision)
+        self._int8 = precision == "int8"
+        self._floats = self._pick_precision(folder) if precision in ("auto", "int8") else precision
+        self.precision = "int8" if self._int8 else self._floats
+        self._check(self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self._floats))
+
+    def _check(self, trial: openvino.CompiledModel) -> None:
+        """Compare what was got with what was asked for. Raises DeviceUnavailableError."""
         got = trial.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if got != HINTS[self.precision]:
+        if got != HINTS[self._floats]:
             raise DeviceUnavailableError(
-                f"openvino computes in {got} where {precision} was asked for", "leave --precision out"
+                f"openvino computes in {got} where {self._floats} was asked for", "leave --precision out"
+            )
+        if self._int8 and not in_bytes(trial):
+            raise DeviceUnavailableError(
+                "openvino computes no convolution in int8 on this CPU", "leave --precision out"
             )
 
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
@@ -110,7 +128,7 @@ class OpenVinoEngine(Engine):
                 self._compile_beside(fixed)
             fixed = (shape, None)
         if fixed not in self._requests:
-            self._keep(fixed, self._compile(fixed, self.precision).create_infer_request())
+            self._keep(fixed, self._compile(fixed, self._floats).create_infer_request())
         self._requests.move_to_end(fixed)
         return fixed, self._requests[fixed]
 
@@ -122,7 +140,7 @@ class OpenVinoEngine(Engine):
     def _compile_beside(self, key: Key) -> None:
         if self._coming is None:
             self._compiler = self._compiler or ThreadPoolExecutor(1, "stylecam-compile")
-            work = lambda: self._compile(key, self.precision).create_infer_request()  # noqa: E731
+            work = lambda: self._compile(key, self._floats).create_infer_request()  # noqa: E731
             self._coming = key, self._compiler.submit(work)
 
     def _collect(self) -> None:
@@ -135,6 +153,7 @@ class OpenVinoEngine(Engine):
     def _compile(self, key: Key, precision: str) -> openvino.CompiledModel:
         shape, mix = key
         graph = self._style.model if mix is None else bake(self._style.model, mix)
+        graph = to_int8(graph) if self._int8 else graph
         try:
             model = self._core.read_model(graph.SerializeToString(), b"")
             model.reshape({"frames": list(shape)})
@@ -156,7 +175,7 @@ class OpenVinoEngine(Engine):
         if not capped and has_amx():
             return "bf16"
         cpu = self._core.get_property("CPU", "FULL_DEVICE_NAME")
-        key = " ".join((cpu, capped, openvino.__version__, self._style.net))
+        key = " ".join((cpu, capped, openvino.__version__, self._style.net, "int8" * self._int8)).rstrip()
         file = folder / "precision.json"
         return _remembered(file).get(key) or self._try_precisions(file, key)
 
@@ -168,7 +187,11 @@ class OpenVinoEngine(Engine):
         return best
 
     def _time(self, precision: str) -> float:
-        compiled = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(self._style))), precision)
+        """Return how long a small batch takes; for ever, where the net does not compile."""
+        try:
+            compiled = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(self._style))), precision)
+        except EngineError:  # as bf16 beside int8 does not, on a CPU that is held to AVX2
+            return math.inf
         inputs = {"frames": np.zeros(_TRIAL_SHAPE, np.uint8)}
         times = []
         for _ in range(5):
@@ -189,6 +212,13 @@ class Settling:
         self._times = self._times + 1 if mix == self._mix else 1
         self._mix = mix
         return self._times >= _SETTLED
+
+
+def in_bytes(compiled: openvino.CompiledModel) -> int:
+    """Return how many convolutions of a compiled net work on bytes."""
+    nodes = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    kinds = ((node["layerType"].astype(str), node["runtimePrecision"].astype(str)) for node in nodes)
+    return sum(layer == "Convolution" and precision in ("u8", "i8") for layer, precision in kinds)
 
 
 @cache
