@@ -127,6 +127,16 @@ def test_resume_goes_on(desk: Path) -> None:
     assert "initial was content" in other.err
 
 
+def test_resume_makes_up_for_the_comparison(desk: Path) -> None:
+    """Interrupted while the net was compared, a picture is finished but for what the net is worth."""
+    stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 0)
+    done = stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 2, "--resume")
+    assert done.figures["iterations"] == 3, done.err
+    assert len(done.figures["equal_iterations"]) == 1
+    again = stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 2, "--resume")
+    assert "finished before" in again.err
+
+
 @posix
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_best_so_far(desk: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from training import Make, run, save_teacher
 
 from stylecam.errors import StyleError
-from stylecam.neural import goal as module
+from stylecam.neural import training_loss as module
 from stylecam.neural.checkpoint import load_checkpoint
 from stylecam.neural.distill import Imitation
 from stylecam.neural.options import Objective

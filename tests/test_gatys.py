@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from stylecam.neural.gatys import Descent, optimise
 from stylecam.neural.losses import LossTerms, PerceptualLoss, style_targets
 from stylecam.neural.options import Objective
+from stylecam.neural.spectrum import Spectrum
 from stylecam.neural.vgg import load_vgg
 
 
@@ -80,6 +82,56 @@ def test_pixels_stay_within_their_limits(vgg_file: Path) -> None:
         assert descent.pixels.max() <= 255
     best = torch.tensor([0.0, 100.0, 255.0]).view(1, 3, 1, 1).expand_as(descent.pixels)
     torch.testing.assert_close(descent.pixels.detach(), best, rtol=0, atol=1)
+
+
+def test_a_tuned_descent_needs_fewer_evaluations(vgg_file: Path) -> None:
+    """To the same objective, from the same place, its first line search included."""
+    picture, wanted = 100 + 20 * _picture(2) / 255, 100 + 20 * _picture(3) / 255
+    down, across = torch.fft.fftfreq(32)[:, None], torch.fft.rfftfreq(40)[None]
+    steepness = (down.square() + across.square()).sqrt().clamp(min=0.025) ** 0.3
+
+    def judge(pixels: torch.Tensor) -> LossTerms:
+        """Steeper along fine structure than along coarse, as the perceptual net's objective is."""
+        far = torch.fft.irfft2(torch.fft.rfft2(pixels - wanted) * steepness, s=(32, 40))
+        return LossTerms(torch.zeros(()), torch.zeros(()), far.square().mean())
+
+    def evaluations(first_step: float | None) -> int:
+        descent = Descent(judge, picture, first_step=first_step)
+        start = float(descent.look().total)
+        while float(descent.look().total) > 1e-4 * start:
+            descent.step()
+        return descent.evaluations
+
+    assert evaluations(0.5) < 0.6 * evaluations(None)
+
+
+def test_a_tuned_descent_stays_within_its_limits(vgg_file: Path) -> None:
+    loss, content = _loss(vgg_file), _picture(2)
+    wanted = loss.content_features(content)
+    descent = Descent(
+        lambda rgb: LossTerms(*(term.sum() for term in loss.per_picture(rgb, wanted))),
+        content, limits=(0, 255), first_step=2.0,
+    )  # fmt: skip
+    totals = [float(descent.look().total)]
+    for _ in range(15):
+        descent.step()
+        totals.append(float(descent.look().total))
+        assert descent.pixels.min() >= 0
+        assert descent.pixels.max() <= 255
+        with torch.no_grad():
+            judged = loss.per_picture(descent.pixels, wanted).total.item()
+        assert judged == pytest.approx(totals[-1], rel=1e-3)
+    assert totals == sorted(totals, reverse=True)
+    assert totals[-1] < 0.3 * totals[0]
+
+
+def test_a_spectrum_is_undone_and_its_own_transpose() -> None:
+    for size in ((32, 40), (31, 17), (1, 5)):
+        one, other = (torch.randn(1, 3, *size) for _ in range(2))
+        spectrum = Spectrum(one)
+        torch.testing.assert_close(spectrum.pixels(spectrum.variables(one)), one, rtol=1e-4, atol=1e-5)
+        left, right = (spectrum.pixels(one) * other).sum(), (one * spectrum.pixels(other)).sum()
+        torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-3)
 
 
 def test_an_iterate_has_the_objective_it_says(vgg_file: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nets import noise, write_photos
 
 from stylecam.errors import OptimiseError
 from stylecam.frames import Pixels, resize
+from stylecam.neural.gatys import Evaluator, Point
 from stylecam.neural.goals import GoalMaker, Painting
 from stylecam.neural.optimisation import Optimisation, iterations_to_equal, load_state, save_state
 from stylecam.neural.options import Objective
@@ -69,10 +71,18 @@ def test_it_stops_by_itself_and_says_so(make: Any) -> None:
 
 
 def test_coarse_to_fine_ends_at_the_full_size(make: Any) -> None:
-    painting = make({"levels": 3, "iterations": 9})
+    """The large strokes first, in a tenth of the iterations each; then the most at the full size."""
+    painting = make({"levels": 3, "iterations": 20})
     sizes = [step.size_wh for step in painting.steps()]
-    assert sizes == [(12, 10)] * 4 + [(24, 20)] * 3 + [(48, 40)] * 3
+    assert sizes == [(12, 10)] * 3 + [(24, 20)] * 2 + [(48, 40)] * 16
     assert painting.picture().shape == (40, 48, 3)
+
+
+def test_left_off_at_a_smaller_size_it_is_judged_at_the_full_one(make: Any) -> None:
+    painting = make({"levels": 2, "iterations": 20})
+    next(painting.steps())
+    assert not painting.is_fine
+    assert painting.best_terms() == painting.terms_of(painting.picture())
 
 
 def test_fewer_iterations_than_sizes(make: Any) -> None:
@@ -156,6 +166,21 @@ def test_kept_colours_are_the_photographs(make: Any) -> None:
     assert inside.mean() > 0.5
     assert np.abs(found[..., 2] - found[..., 0] - 60)[inside].max() <= 1
     assert np.abs(found - photo).mean() > 1
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_time_holds_every_evaluation(make: Any, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    """The first one too: L-BFGS is to be timed against Adam."""
+    real = Evaluator._judged
+
+    def slow(self: Evaluator, here: torch.Tensor) -> Point:
+        time.sleep(0.05)
+        return real(self, here)
+
+    monkeypatch.setattr(Evaluator, "_judged", slow)
+    steps = list(make({"optimizer": optimizer, "iterations": 3}).steps())
+    assert all(step.seconds >= 0.05 * step.evaluations for step in steps)
+    assert steps[0].evaluations == 1
 
 
 def test_what_a_picture_is_worth(make: Any, photo: Pixels) -> None:

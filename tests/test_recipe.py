@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from torchvision.transforms.functional import resize
 
 from stylecam.errors import OptimiseError
 from stylecam.neural.options import Objective
@@ -28,6 +30,12 @@ def test_the_classic_is_the_recipe() -> None:
 def test_the_classics_sizes(size_wh: tuple[int, int], worked_at: tuple[int, int]) -> None:
     """The short side becomes min(400, the long side), which may enlarge."""
     assert Recipe(preset="classic").work_sizes(size_wh) == [worked_at]
+
+
+@pytest.mark.parametrize(("width", "height"), [(641, 479), (301, 200), (97, 331), (1000, 333), (777, 778)])
+def test_the_classics_sizes_are_torchvisions(width: int, height: int) -> None:
+    wanted = resize(torch.zeros(1, height, width), [min(400, max(width, height))]).shape
+    assert Recipe(preset="classic").work_size((width, height)) == (wanted[2], wanted[1])
 
 
 def test_a_wish_goes_before_the_preset() -> None:

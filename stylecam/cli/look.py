@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ from stylecam.arguments import (
 from stylecam.cli.program import command, finish, load, neural
 from stylecam.console import print_json, print_table, progress, say, show
 from stylecam.errors import StylecamError
+
+if TYPE_CHECKING:
+    from stylecam.styles import Style
 
 _JUDGE_EVERY = 30
 """Every frame of a second looks nearly the same, and judging one takes longer than painting it."""
@@ -65,9 +68,19 @@ def styles(
     if json:
         print_json({"styles": [dict(zip(columns, row, strict=True)) for row in rows]})
     else:
-        print_table(columns, rows)
+        print_table(("style", "painting", "full net in", "fast net in"), _by_style(found))
     if damaged:
         raise damaged[0]
+
+
+def _by_style(found: list[Style]) -> list[list[str]]:
+    """Return a row for each style: what it is, and the weights files of its two nets."""
+    rows: dict[str, list[str]] = {}
+    for style in found:
+        about = ", ".join(str(style.card.get(key, "")) for key in ("title", "painter", "year"))
+        row = rows.setdefault(style.name, [style.name, about, "-", "-"])
+        row[2 if style.net == "full" else 3] = style.path.stem
+    return list(rows.values())
 
 
 @command

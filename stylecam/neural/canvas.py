@@ -11,6 +11,9 @@ LUMA = (0.299, 0.587, 0.114)
 """Rec. 601: the Y of the YIQ in which Gatys et al. 2016 ("Preserving color in neural artistic style
 transfer") keep a photograph's colours."""
 
+DEVIATION = 58.0
+"""A photograph's, of 255 levels."""
+
 
 def to_grey(rgb: Tensor) -> Tensor:
     """Return the luminance of `rgb` (N, 3, H, W) three times, in the same range."""
@@ -24,7 +27,7 @@ class Canvas:
     `content` is (1, 3, H, W), RGB, 0..255. With `keep_color` one luminance moves, what is judged is
     grey, and the finished picture has the content's colours. With `normalised` the pixels have
     ImageNet's mean 0 and deviation 1, so that a learning rate means what it does in tutorials. Where
-    `mask` (1, 1, H, W), 0..1, is 0 the picture is the content.
+    `mask` (1, 1, H, W), 0..1, is 0 the picture is the content. `deviation` is a photograph's, in pixels.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Canvas:
         )
         if keep_color:
             mean, std = mean.mean(1, keepdim=True), std.mean(1, keepdim=True)
+        self.deviation = 1.0 if normalised else DEVIATION
         self._mean, self._std = (mean, std) if normalised else (torch.zeros_like(mean), torch.ones_like(std))
 
     @property

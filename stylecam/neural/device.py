@@ -27,8 +27,11 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_precision(device: torch.device, name: str = "auto") -> str:
     """Return "fp32", "bf16" or "fp16"; auto takes half precision where the hardware multiplies in it."""
     if name != "auto":
-        if name == "fp16" and device.type == "cpu":
-            raise DeviceUnavailableError("torch does not train in fp16 on a CPU", "use bf16 or fp32")
+        if name not in DTYPES or (name == "fp16" and device.type == "cpu"):
+            raise DeviceUnavailableError(
+                f"torch does not train in {name} on {device.type}",
+                "leave --precision out, or use bf16 or fp32",
+            )
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

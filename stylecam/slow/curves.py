@@ -12,16 +12,21 @@ WIDTH, HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 26, 40
 _COLOURS = {"total": "#111", "content": "#0b6fb8", "style": "#c2410c", "tv": "#15803d"}
 
+_LEAST_TV = 1e-3
+"""The share of the last total that TV must once have had to be drawn."""
+
 
 def draw_curves(curve: Sequence[CurvePoint], levels: Mapping[str, float], title: str) -> str:
     """Return an SVG element: each term over the iterations, on a logarithmic scale.
 
-    `levels` are totals to compare with, by name, drawn as dashed lines. Where the size changes the
-    line breaks: objectives of different sizes do not compare.
+    A term that is 0 has no line. `levels` are totals to compare with, by name, drawn as dashed lines.
+    Where the size changes the line breaks: objectives of different sizes do not compare.
     """
-    names = ["total", *(name for name in curve[0].terms if any(point.terms[name] > 0 for point in curve))]
+    names = ["total", *(name for name in curve[0].terms if _counts(curve, name))]
     values = [value for name in names for point in curve if (value := _value(point, name)) > 0]
-    scale = _Scale(max(1, curve[-1].iteration), [*values, *(total for total in levels.values() if total > 0)])
+    ends = [value for name in names if (value := _value(curve[-1], name)) > 0]
+    shown = [total for total in levels.values() if total > 0]
+    scale = _Scale(max(1, curve[-1].iteration), [*values, *shown], min([*ends, *shown], default=1.0))
     parts = [_axes(scale), *(_line(curve, name, scale) for name in reversed(names))]
     parts += [_level(name, total, scale) for name, total in levels.items() if total > 0]
     parts.append(_legend(names))
@@ -32,14 +37,23 @@ def draw_curves(curve: Sequence[CurvePoint], levels: Mapping[str, float], title:
     return head + "".join(parts) + "</svg>"
 
 
+def _counts(curve: Sequence[CurvePoint], name: str) -> bool:
+    """Tell whether a term has a line: smoothness has none where it is next to nothing of the total, as
+    with the nets' own weight: all other curves would be pressed flat for its sake.
+    """
+    least = _LEAST_TV * curve[-1].total if name == "tv" else 0.0
+    return any(point.terms[name] > least for point in curve)
+
+
 class _Scale:
     """Places on the drawing of iterations and (logarithmic) objectives."""
 
-    def __init__(self, last: int, values: Sequence[float]) -> None:
+    def __init__(self, last: int, values: Sequence[float], lowest_end: float) -> None:
         self.last = last
-        # What falls to next to nothing at the start (the content term of the photograph) is cut off.
+        # The content term of the photograph begins at next to nothing: what lies far below where every
+        # curve ends is cut off. In the classic that is millions of times below the total.
         top = max(values, default=1.0)
-        low = max(min(values, default=1.0), top * 1e-6)
+        low = max(min(values, default=1.0), lowest_end / 10)
         self.low, self.high = math.floor(math.log10(low)), math.ceil(math.log10(top) + 1e-9)
         self.high = max(self.high, self.low + 1)
 

@@ -105,7 +105,9 @@ class SlowRun:
             yield Event(keyframe.name, note=note)
         painter = _Painter(self, keyframe, painting, content, fast, fast_s)
         kept = load_result(folder) if state and painting.ended else None
-        if kept is not None:
+        # Interrupted while the net was compared: that is still to be done.
+        lacks = kept is not None and kept.equal is None and fast is not None and self.options.compare > 0
+        if kept is not None and not lacks:
             yield Event(keyframe.name, note=f"{keyframe.name}: finished before, {kept.ended}")
         else:
             yield from painter.steps()

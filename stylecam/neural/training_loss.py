@@ -17,7 +17,7 @@ from stylecam.neural.trained import Trained, load_trained
 from stylecam.neural.vgg import load_vgg
 
 
-class Goal:
+class TrainingLoss:
     """Every term of a training's loss; `objective` and `grams` are those the model card will name.
 
     With a teacher these are the teacher's, and no VGG is loaded unless the objective counts as well.
