@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -79,6 +80,12 @@ def test_rates_stay_exact_fractions(tmp_path: Path, rate: Fraction, suffix: str)
         assert ticks_of(tmp_path / f"out{suffix}") == [i / rate for i in range(30)]
 
 
+def length_of(path: Path) -> float:
+    with av.open(str(path)) as film:
+        video = film.streams.video[0]
+        return float((video.duration or 0) * (video.time_base or 0))
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_a_variable_rate_stays_as_it_is(tmp_path: Path, suffix: str) -> None:
     times_s = [0.0, 0.011, 0.05, 0.3, 0.317, 1.25, 1.3]
@@ -96,11 +103,13 @@ def test_the_last_frame_lasts_as_long_as_it_did(tmp_path: Path) -> None:
     rate, options = Fraction(1000), {"bf": "0"}
     film = make_raw_film(tmp_path / "in.mp4", pictures, codec="libx264", rate=rate, options=options)
     passed(film, tmp_path / "out.mp4")
-    with av.open(str(tmp_path / "out.mp4")) as out:
-        video = out.streams.video[0]
-        assert video.duration is not None
-        assert video.time_base is not None
-        assert float(video.duration * video.time_base) == pytest.approx(2.0)
+    assert length_of(tmp_path / "out.mp4") == pytest.approx(2.0)
+
+
+def test_a_last_frame_without_a_length_lasts_one_step(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.ts", [i / 10 for i in range(10)])
+    passed(film, tmp_path / "out.mp4")
+    assert length_of(tmp_path / "out.mp4") == pytest.approx(1.0, abs=1e-3)
 
 
 def test_one_frame_and_no_sound(tmp_path: Path) -> None:
@@ -175,9 +184,31 @@ def test_a_part_is_exact(tmp_path: Path, start_s: float, end_s: float, numbers: 
     assert [f.timestamp_s for f in part] == pytest.approx([n / 10 for n in numbers], abs=1e-3)
 
 
-def test_a_part_beyond_the_end_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceOpenError, match="no frame between 5 s"):
-        FilmSource(make_film(tmp_path / "in.mp4", [0.0, 0.1]), start_s=5)
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [({"start_s": 5}, "from 5 s on"), ({"start_s": 1, "end_s": 0.5}, "between 1 s and 0.5 s")],
+)
+def test_a_part_beyond_the_end_is_said(tmp_path: Path, part: dict[str, float], words: str) -> None:
+    with pytest.raises(SourceOpenError, match=f"no frame {words}") as caught:
+        FilmSource(make_film(tmp_path / "in.mp4", [0.0, 0.1]), **part)  # type: ignore[arg-type]
+    assert "it lasts 0.200 s" in caught.value.hint
+
+
+def test_what_is_no_film_on_stdin_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(b"no film"))))
+    with pytest.raises(SourceOpenError, match="what came from stdin is no film"):
+        FilmSource("-")
+
+
+def test_stdin_that_finds_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(b"film"))))
+    with pytest.raises(SourceOpenError, match="No space left") as caught:
+        FilmSource("-")
+    assert "make room in" in caught.value.hint
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -262,6 +293,7 @@ def test_hevc_is_tagged_for_apple(tmp_path: Path) -> None:
         (".mp4", Encoding(preset="warp"), "no encoder"),
         (".mov", Encoding("prores", crf=3), "--crf"),
         (".gif", Encoding(bitrate=9), "--bitrate"),
+        (".mp4", Encoding(crf=20, bitrate=9), "exclude each other"),
         ("/", Encoding(crf=9), "no codec to choose"),
     ],
 )
@@ -289,12 +321,17 @@ def test_bitrate_and_crf_reach_the_encoder(tmp_path: Path) -> None:
 # Damage
 
 
-def broken(film: Path, number: int) -> Path:
-    """Overwrite the bytes of one packet's picture."""
+def place_of(film: Path, number: int) -> tuple[int, int]:
+    """Where a packet's picture lies in the file, and how long it is."""
     with av.open(str(film)) as opened:
         packet = [p for p in opened.demux(video=0) if p.size][number]
         assert packet.pos is not None
-        place, size = packet.pos, packet.size
+        return packet.pos, packet.size
+
+
+def broken(film: Path, number: int) -> Path:
+    """Overwrite the bytes of one packet's picture."""
+    place, size = place_of(film, number)
     data = bytearray(film.read_bytes())
     data[place + 4 : place + size] = b"\xff" * (size - 4)
     film.write_bytes(data)
@@ -313,6 +350,49 @@ def test_a_damaged_frame_repeats_the_last_good_one(tmp_path: Path) -> None:
         assert source.damaged == pytest.approx([0.7])
         assert "0:00.700" in source.notes[0]
         assert source.missing_s == 0
+
+
+def test_a_frame_that_is_dropped_without_a_word_is_damage_too(tmp_path: Path) -> None:
+    """Its units have become of a type that HEVC decoders have to ignore."""
+    film = make_raw_film(
+        tmp_path / "in.mp4", (yuv(numbered(i), "yuv420p") for i in range(20)), codec="libx265",
+        rate=Fraction(10), options={"x265-params": "log-level=none:keyint=1", "crf": "5"},
+    )  # fmt: skip
+    data = bytearray(film.read_bytes())
+    place, size = place_of(film, 7)
+    end = place + size
+    while place < end:
+        data[place + 4] = 41 << 1
+        place += 4 + int.from_bytes(data[place : place + 4])
+    film.write_bytes(data)
+    with FilmSource(film) as source:
+        came = list(iter(source.read, None))
+        assert [number_of(f.bgr) for f in came] == [*range(7), 6, *range(8, 20)]
+        assert source.damaged == pytest.approx([0.7])
+
+
+def film_with_damaged_sound(path: Path) -> Path:
+    """Three seconds in .ts, the header of its sound's packet number 60 overwritten."""
+    data = bytearray(make_film(path, [i / 10 for i in range(30)], sound_s=3.0).read_bytes())
+    place = [match.start() for match in re.finditer(ADTS, data)][60]
+    data[place : place + 2] = b"\0\0"
+    path.write_bytes(data)
+    return path
+
+
+ADTS = b"\xff\xf1\x4c\x80"
+"""What every packet of AAC at 48 kHz in stereo begins with there."""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_damaged_sound_costs_itself_alone(tmp_path: Path, suffix: str) -> None:
+    whole = make_film(tmp_path / "whole.ts", [i / 10 for i in range(30)], sound_s=3.0)
+    film, out = film_with_damaged_sound(tmp_path / "in.ts"), tmp_path / f"out{suffix}"
+    assert passed(film, out)[-1] == "damaged packets of track 1: 1 left out, the first at 1.280 s"
+    assert len(times_of(out)) == 30
+    assert sound_of(out)[-1][0] == pytest.approx(sound_of(whole)[-1][0] - sound_of(whole)[0][0], abs=0.03)
+    if suffix != ".webm":
+        assert len(sound_of(out)) == len(sound_of(whole)) - 1
 
 
 def test_a_film_that_breaks_off_tells_how_much_is_missing(tmp_path: Path) -> None:
@@ -441,6 +521,48 @@ def test_a_part_takes_its_part_of_everything(tmp_path: Path, suffix: str) -> Non
         times_s = [time_s for time_s, _ in sound_of(out, track)]
         assert abs(times_s[0]) < 0.03
         assert times_s[-1] == pytest.approx(1.0, abs=0.05)
+
+
+APPLE = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.creationdate": "2024-05-01T10:00:00+0200"}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_a_telephone_writes_of_itself_comes_along(tmp_path: Path, suffix: str) -> None:
+    picture, film = make_film(tmp_path / "plain.mp4", [0.0, 0.1]), tmp_path / "in.mov"
+    options = {"movflags": "use_metadata_tags"}
+    with av.open(str(picture)) as plain, av.open(str(film), "w", options=options) as out:
+        out.metadata.update({**APPLE, "title": "Me"})
+        copy = out.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    passed(film, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as opened:
+        kept = {name.lower(): value for name, value in opened.metadata.items()}
+    assert {name.lower(): value for name, value in APPLE.items()}.items() <= kept.items()
+    assert kept["title"] == "Me"
+
+
+def test_a_track_of_data_is_left_out_and_said(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.ts", [i / 10 for i in range(10)])
+    with av.open(str(film)) as before, av.open(str(tmp_path / "data.ts"), "w") as after:
+        copy, data = (
+            after.add_stream_from_template(before.streams.video[0]),
+            after.add_data_stream("bin_data"),
+        )
+        for packet in before.demux(video=0):
+            if packet.size:
+                note = av.Packet(b"where it was")
+                note.stream, note.pts, note.dts, note.time_base = (
+                    data,
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                )
+                packet.stream = copy
+                after.mux([packet, note])
+    assert passed(tmp_path / "data.ts", tmp_path / "out.mp4") == ["the data of track 1 left out"]
 
 
 def test_sound_that_does_not_fit_is_encoded_anew(tmp_path: Path) -> None:

@@ -20,12 +20,11 @@ from painting import (
     Negative,
     assert_same,
     interrupted,
-    lost,
+    lost_after,
     moving,
     moving_film,
     paint,
     shown,
-    wait_for,
 )
 
 from stylecam.engines.base import failed_inference
@@ -58,17 +57,18 @@ def _short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyav, "_MARGIN_S", Fraction(1, 8))
 
 
+def segment_of(target: Path, number: int) -> Path:
+    """What tells that a segment is whole."""
+    return Work(target).folder / f"{number:06d}.json"
+
+
 def in_two(style: Style, task: Task, at: int, resumed: str, **more: Any) -> Negative:
     """Break a task off at batch `at`, then resume it; return the engine that finished it."""
     task = replace(task, target=resumed)
     home = Path(resumed) if Path(resumed).suffix else Path(resumed).parent / Path(resumed).name
 
-    def lose() -> None:
-        wait_for(Work(home).folder / "000000.json")
-        lost()
-
     with pytest.raises(InferenceError, match="lost"):
-        paint(style, task, Negative(at, lose))
+        paint(style, task, Negative(at, lost_after(segment_of(home, 0))))
     assert not Path(resumed).is_file()
     engine = Negative()
     paint(style, task, engine, resume=True, **more)
@@ -184,7 +184,7 @@ def test_what_was_begun_is_neither_forgotten_nor_mixed(tmp_path: Path, tiny_styl
     film = moving_film(tmp_path / "in.mp4", 33)
     task = Task(str(film), str(tmp_path / "out.mp4"))
     with pytest.raises(InferenceError) as caught:
-        paint(tiny_style, task, Negative(22))
+        paint(tiny_style, task, Negative(22, lost_after(segment_of(tmp_path / "out.mp4", 0))))
     assert "--resume" in caught.value.hint
     before = tree(tmp_path)
     with pytest.raises(SinkOpenError, match="12 frames") as refused:
@@ -210,7 +210,7 @@ def test_frames_that_have_changed_are_noticed(tmp_path: Path, tiny_style: Style)
         cv2.imwrite(str(tmp_path / "in" / f"{index:03}.png"), moving(index))
     task = Task(f"{tmp_path}/in/%03d.png", str(tmp_path / "out.mp4"), fps=Fraction(24))
     with pytest.raises(InferenceError):
-        paint(tiny_style, task, Negative(22))
+        paint(tiny_style, task, Negative(22, lost_after(segment_of(tmp_path / "out.mp4", 0))))
     cv2.imwrite(str(tmp_path / "in" / "011.png"), moving(300))
     with pytest.raises(SourceLostError, match="another one than was begun"):
         paint(tiny_style, task, resume=True)
@@ -289,14 +289,15 @@ def test_segments_are_the_same_whoever_paints_them(tmp_path: Path, tiny_style: S
     """A lost segment is painted anew by itself, and fits."""
     film = moving_film(tmp_path / "in.mp4", 50)
     task = Task(str(film), str(tmp_path / "out.mp4"), smoothing=0.8)
+    last = segment_of(tmp_path / "out.mp4", 2)
     with pytest.raises(InferenceError):
-        paint(tiny_style, task, Negative(49))
+        paint(tiny_style, task, Negative(49, lost_after(last)))
     work = Work(tmp_path / "out.mp4")
     before = [work.media(number, ".mp4").read_bytes() for number in range(3)]
-    (work.folder / "000002.json").unlink()
-    (work.folder / "000001.json").unlink()
+    last.unlink()
+    segment_of(tmp_path / "out.mp4", 1).unlink()
     with pytest.raises(InferenceError):
-        paint(tiny_style, task, Negative(45), resume=True)
+        paint(tiny_style, task, Negative(45, lost_after(last)), resume=True)
     assert [work.media(number, ".mp4").read_bytes() for number in range(3)] == before
 
 

@@ -18,9 +18,10 @@ import cv2
 import av
 import numpy as np
 import pytest
-from commands import Done, noise, stylecam
+from commands import Done, noise, stylecam, tree
 from films import bars, make_film, make_full_film, make_raw_film, sound_of, times_of
 from painting import assert_same, moving_film, shown
+from test_faithful import film_with_damaged_sound, length_of
 
 from stylecam.frames import Pixels
 from stylecam.sources.pyav import FilmSource
@@ -102,6 +103,9 @@ def test_what_goes_in_comes_out(tiny: Path, tmp_path: Path, what: str, suffix: s
     sounds = sum(kind == "audio" for kind, _ in streams(film))
     for track in range(sounds):
         assert [data for _, data in sound_of(out, track)] == [data for _, data in sound_of(film, track)]
+    if suffix == ".mp4":
+        lengths = [length_of(path) for path in (film, out)]
+        assert lengths[0] in (0.0, pytest.approx(lengths[1], abs=0.0011))  # .mkv says none
     if sounds:
         apart = [times_of(path)[0] - sound_of(path)[0][0] for path in (film, out)]
         assert apart[0] == pytest.approx(apart[1], abs=0.0011)
@@ -142,6 +146,40 @@ def test_a_report_tells_each_stage(tiny: Path, tmp_path: Path) -> None:
     assert (report["frames"], report["dropped"], report["size_wh"]) == (8, 0, [128, 48])
     assert report["output_bytes"] == (tmp_path / "out.mp4").stat().st_size
     assert report["source_bytes"] == film.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("nowhere/r.json", "does not exist"), ("out.mp4", "overwrite"), ("in.mp4", "overwrite")],
+)
+def test_a_report_that_cannot_be_is_said_before_any_work(
+    tiny: Path, tmp_path: Path, name: str, cause: str
+) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0, 0.1])
+    before = tree(tmp_path)
+    done = stylecam("video", film, "-o", "out.mp4", "--report", name, "-s", tiny)
+    assert done.code == 1
+    assert cause in done.err
+    assert tree(tmp_path) == before
+
+
+def test_damaged_sound_is_said_and_the_film_is_made(tiny: Path, tmp_path: Path) -> None:
+    film = film_with_damaged_sound(tmp_path / "in.ts")
+    assert "damaged packets of track 1: 1 left out" in video(tiny, film, "-o", "out.mp4").err
+    assert len(sound_of(tmp_path / "out.mp4")) == len(sound_of(film)) - 1
+
+
+def test_tags_that_find_no_place_are_said(tiny: Path, tmp_path: Path) -> None:
+    film, silent = tmp_path / "in.mkv", make_film(tmp_path / "plain.mkv", [0.0, 0.1])
+    with av.open(str(silent)) as before, av.open(str(film), "w") as after:
+        after.metadata.update({"title": "Me", "mood": "blue"})
+        copy = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                after.mux(packet)
+    assert "tags left out, for .mp4 has no place for them: MOOD\n" in video(tiny, film, "-o", "out.mp4").err
+    assert "tags left out" not in video(tiny, film, "-o", "out.mkv").err
 
 
 def test_stdout_carries_the_film_alone(tiny: Path, tmp_path: Path) -> None:

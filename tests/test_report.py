@@ -101,6 +101,27 @@ def test_curves_are_drawn_where_they_are() -> None:
     assert not any(stroke == "#15803d" for stroke, _ in paths)
 
 
+def _heights(svg: str, colour: str) -> list[float]:
+    path = re.search(rf'd="([^"]*)" fill="none" stroke="{colour}"', svg)
+    return [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path[1])] if path else []
+
+
+def test_a_term_far_below_the_total_has_its_curve() -> None:
+    """The classic's content term: nothing at the start, and then ten million times below the style."""
+    curve = [CurvePoint(i, i, (64, 48), _terms(i * 0.1 or 1e-12, 3e8 - i)) for i in range(31)]
+    heights = _heights(draw_curves(curve, {}, "a"), "#0b6fb8")
+    assert len(set(heights[1:])) > 10
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_smoothness_is_drawn_where_it_counts() -> None:
+    def with_tv(tv: float) -> list[CurvePoint]:
+        return [replace(point, terms=point.terms | {"tv": tv}) for point in _curve(10)]
+
+    assert len(_heights(draw_curves(with_tv(1e4), {}, "a"), "#15803d")) == 10
+    assert _heights(draw_curves(with_tv(1.0), {}, "a"), "#15803d") == []
+
+
 def test_a_curve_breaks_where_the_size_changes() -> None:
     curve = [replace(point, size_wh=(32, 24)) if point.iteration < 5 else point for point in _curve(10)]
     assert re.search(r'd="M[^"]*M[^"]*" fill="none" stroke="#111"', draw_curves(curve, {}, "a"))

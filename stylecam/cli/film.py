@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -26,11 +28,15 @@ from stylecam.arguments import (
     parse_size,
     parse_time,
 )
+from stylecam.cli.films import Opening, on_cluster, one_by_one, one_shard
 from stylecam.cli.program import check_not_same, command, figures_of, load
 from stylecam.console import print_json, progress, say
 
 if TYPE_CHECKING:
     from stylecam.film.run import FilmRun
+    from stylecam.film.task import Task
+
+T = TypeVar("T")
 
 TimeOption = Annotated[
     str | None, typer.Option(metavar="TIME", help="As 90 or 1:30.5, from the first frame.")
@@ -39,8 +45,11 @@ TimeOption = Annotated[
 
 @command
 def video(
-    film: Annotated[
-        str, typer.Argument(metavar="IN", help="A film, a URL, pictures (frames/%06d.png), or - for stdin.")
+    films: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN", help="Films or folders of them, a URL, pictures (frames/%06d.png), or - for stdin."
+        ),
     ],
     output: Annotated[
         str,
@@ -48,7 +57,8 @@ def video(
             "--output",
             "-o",
             metavar="OUT",
-            help="A film (.mp4, .mov, .mkv, .webm, .gif, .y4m), a folder of PNGs (out/), or - for y4m.",
+            help="A film (.mp4, .mov, .mkv, .webm, .gif, .y4m), a folder of PNGs (out/), or - for y4m; "
+            "for several films a folder.",
         ),
     ],
     style: StyleName = "starry",
@@ -73,6 +83,15 @@ def video(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what each stage achieved, as JSON.")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Do the I-th of N shares, for an array of jobs.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Paint on a Ray cluster; local starts one here.")
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="With --cluster: CPU cores for each worker. [default: up to 16]")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Frames that go through the net at once; auto: 1 on a CPU.")
     ] = None,
@@ -84,31 +103,72 @@ def video(
     debug: DebugFlag = False,
 ) -> None:
     """Stylize a film: every frame at its own time, sound and subtitles as they were."""
-    from stylecam.film.run import FilmRun
+    from stylecam.film.several import parse_shard, plan_films, shard_of
     from stylecam.film.task import Task
     from stylecam.sinks.codecs import Encoding
     from stylecam.sources.resample import parse_fps
     from stylecam.temporal import DEFAULT_SMOOTHING
 
-    if output != "-":
-        check_not_same(Path(film), Path(output))
-    task = Task(
-        film, output, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
-        Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,
-        parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch,
-    )  # fmt: skip
-    with ExitStack() as stack:
-        run = stack.enter_context(FilmRun(task, say, resume=resume))
-        found, loaded = load(stack, style, net, engine, device, precision)
-        move = stack.enter_context(progress(Path(film).name, run.frame_count))
-        for done in stack.enter_context(closing(run.run(loaded, found))):
-            move(done, f"{run.meter.recent_fps:.1f} fps")
-        _conclude(run, output)
-        figures = figures_of(run.meter, run.output_wh, found, loaded) | _outcome(run)
-    if report is not None:
-        _write_report(report, figures, run)
+    share = _usage(parse_shard, shard)
+    if shard and cluster:
+        raise typer.BadParameter("--shard and --cluster both share the work out: give one of them")
+    pairs = plan_films(films, output)
+    if report and (len(pairs) > 1 or shard or cluster):
+        raise typer.BadParameter("--report is of one film, painted here")
+    for source, target in pairs:
+        if target != "-":
+            check_not_same(Path(source), Path(target))
+    tasks = [
+        Task(
+            source, target, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
+            Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,
+            parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch,
+        )
+        for source, target in pairs
+    ]  # fmt: skip
+    if cluster:
+        from stylecam.film.cluster import Choice
+
+        named = str(Path(style).resolve()) if Path(style).is_file() else style
+        choice = Choice(named, net.value, engine.value, device.value, precision.value)
+        figures = on_cluster(tasks, cluster, cores, choice, resume=resume)
+    else:
+        with ExitStack() as stack:
+            opening = partial(load, stack, style, net, engine, device, precision)
+            if len(tasks) > 1:
+                figures = one_by_one(shard_of(tasks, share), opening, _one, resume=resume)
+            elif share:
+                figures = one_shard(tasks[0], share, opening)
+            else:
+                figures = _one(tasks[0], opening, report, resume=resume)
     if json:
         print_json(figures, to_stderr=output == "-")
+
+
+def _usage(parse: Callable[[str | None], T], text: str | None) -> T:
+    try:
+        return parse(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+
+
+def _one(task: Task, opening: Opening, report: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Stylize one film; the net is opened once it is clear that this film can be."""
+    from stylecam.film.report import check_report
+    from stylecam.film.run import FilmRun
+
+    if report is not None:
+        check_report(report, task)
+    with FilmRun(task, say, resume=resume) as run, ExitStack() as stack:
+        found, loaded = opening()
+        move = stack.enter_context(progress(Path(task.source).name, run.frame_count))
+        for done in stack.enter_context(closing(run.run(loaded, found))):
+            move(done, f"{run.meter.recent_fps:.1f} fps")
+        _conclude(run, task.target)
+        figures = figures_of(run.meter, run.output_wh, found, loaded) | _outcome(run)
+        if report is not None:
+            _write_report(report, figures, run)
+    return figures
 
 
 def _conclude(run: FilmRun, output: str) -> None:
@@ -118,7 +178,8 @@ def _conclude(run: FilmRun, output: str) -> None:
             f"warning: {run.task.source} breaks off {outcome.missing_s:.1f} s before its end; "
             "what was there is stylized"
         )
-    say(f"{'stdout' if output == '-' else output}: {outcome.frames} frames, {run.meter.fps:.1f} fps")
+    pace = f", {run.meter.fps:.1f} fps" if outcome.frames > outcome.resumed else ", painted before"
+    say(f"{'stdout' if output == '-' else output}: {outcome.frames} frames{pace}")
 
 
 def _outcome(run: FilmRun) -> dict[str, Any]:

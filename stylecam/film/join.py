@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from stylecam.film.segments import packet_times
 from stylecam.frames import Frame
 from stylecam.sinks.codecs import CONTAINERS, Encoding
-from stylecam.sinks.encoder import WHOLE_OPTIONS, Encoder, nominal_rate, smallest_step, ticking
+from stylecam.sinks.encoder import Encoder, nominal_rate, smallest_step, ticking, whole_options
 from stylecam.sinks.track import AnyPacket
 from stylecam.sinks.tracks import Tracks
 from stylecam.sources.pyav import FilmSource
@@ -25,11 +25,10 @@ from stylecam.sources.pyav import FilmSource
 
 @dataclass(frozen=True)
 class Piece:
-    """A segment's file, its frames' times, and how many frames its packets run ahead of showing."""
+    """A segment's file, and its frames' times."""
 
     path: Path
     times_s: list[float]
-    delay: int
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,10 @@ class _Joining:
         self._kind = CONTAINERS[target.suffix.lower()].kind
         self._rate = nominal_rate(film.fps)
         self._tick = ticking(self._kind, self._rate, film.time_base)
-        self._frame = round(1 / self._rate / self._tick)
-        self._delay = max(piece.delay for piece in pieces)
 
     def run(self) -> None:
         """Mux everything."""
-        options = WHOLE_OPTIONS.get(self._kind, {})
+        options = whole_options(self._kind, self._tracks)
         with av.open(str(self._target), "w", format=self._kind, options=options) as output:
             video = self._add_video(output)
             ticks = self._ticks(self._attach(output))
@@ -137,26 +134,36 @@ class _Joining:
         """Yield every picture's packet in the order of decoding, with its time in the film.
 
         Each segment was encoded for itself, so decoding times are laid anew: the times of showing, in
-        order, as many frames earlier as any segment needs.
+        order, all of them so much earlier that no picture is shown before it is decoded. So decoding takes
+        as long as showing does, which is what .mp4 and .mov call a track's length.
         """
-        begin = place = 0
+        shown = self._order()
+        early = max(ticks[place] - ticks[number] for place, number in enumerate(shown))
+        place = 0
         for piece in self._pieces:
-            ranks = {pts: rank for rank, pts in enumerate(sorted(packet_times(piece.path)))}
-            if len(ranks) != len(piece.times_s):
-                raise OSError(f"{piece.path} is damaged; delete it and the .json beside it")
             with av.open(str(piece.path)) as film:
                 for packet in film.demux(video=0):
                     if not packet.size or packet.pts is None:
                         continue
-                    shown = begin + ranks[packet.pts]
-                    early = self._delay - place
-                    packet.pts = ticks[shown]
-                    packet.dts = ticks[-early] if early <= 0 else ticks[0] - early * self._frame
-                    packet.duration = (ticks[shown + 1] if shown + 1 < len(ticks) else end) - packet.pts
+                    packet.pts, packet.dts = ticks[shown[place]], ticks[place] - early
+                    packet.duration = _after(ticks, shown[place], end) - packet.pts
                     packet.time_base = self._tick
                     place += 1
                     if place == len(ticks) and self._kind in ("mp4", "mov"):
-                        # There a track is as long as what is decoded last, seldom what is shown last.
-                        packet.duration = end - ticks[-1]
+                        packet.duration = end - ticks[-1]  # what is decoded last is seldom shown last
                     yield packet
-            begin += len(piece.times_s)
+
+    def _order(self) -> list[int]:
+        """Return the number in the film of each picture, in the order of decoding."""
+        order: list[int] = []
+        for piece in self._pieces:
+            times = packet_times(piece.path)
+            ranks = {pts: rank for rank, pts in enumerate(sorted(times), len(order))}
+            if len(ranks) != len(piece.times_s):
+                raise OSError(f"{piece.path} is damaged; delete it and the .json beside it")
+            order += [ranks[pts] for pts in times]
+        return order
+
+
+def _after(ticks: list[int], number: int, end: int) -> int:
+    return ticks[number + 1] if number + 1 < len(ticks) else end

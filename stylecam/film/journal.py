@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,12 @@ class Journal:
     """A folder of painted frames, a file each, that the next run does not have to paint again.
 
     Where a segment is done within `_PATIENCE_S` nothing is written. After that every frame is, so
-    that a crash loses seconds, however slow the net and however long the segment. `is_whole` is set by
-    whoever records segments: their frames are no longer needed. Not for `folder` None.
+    that a crash loses seconds, however slow the net and however long the segment. Several processes may
+    share the folder, each from its own frame `first` on.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(self, folder: Path, first: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._first, self._clock = folder, first, clock
         self._since_s = clock()
         self._stage: Stage[tuple[int, Pixels]] = Stage("journal", self._write, _DEPTH)
 
@@ -48,10 +50,10 @@ class Journal:
                 self._stage.put((each, bgr))
 
     def forget(self, number: int) -> None:
-        """Delete the frames before `number`: a segment is whole, and the next one begins."""
+        """Delete its own frames before `number`: a segment is whole, and the next one begins."""
         self._since_s = self._clock()
         for path in self._folder.glob("*.npy"):
-            if path.stem.isdecimal() and int(path.stem) < number:
+            if path.stem.isdecimal() and self._first <= int(path.stem) < number:
                 path.unlink(missing_ok=True)
 
     def finish(self) -> None:
@@ -66,10 +68,11 @@ class Journal:
         number, bgr = item
         path = self._path(number)
         self._folder.mkdir(exist_ok=True)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        frame = BytesIO()
+        np.save(frame, bgr)  # into a file it would say "100 requested and 50 written" of a full disk
         try:
-            with part.open("wb") as file:
-                np.save(file, bgr)
+            part.write_bytes(frame.getbuffer())
             sync_file(part)
             os.replace(part, path)
         except OSError:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from stylecam.errors import SinkWriteError
+from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.film.run import FilmRun
+from stylecam.film.task import Task
 from stylecam.wholefile import whole_file
+
+
+def check_report(path: Path, task: Task) -> None:
+    """Raise SinkOpenError where a report could not be written, before any work is done."""
+    if path.resolve() in (Path(task.source).resolve(), Path(task.target).resolve()):
+        raise SinkOpenError(f'report "{path}" would overwrite the film', "choose another name for --report")
+    cause = "it is a folder" if path.is_dir() else ""
+    if not path.parent.is_dir():
+        cause = f'folder "{path.parent}" does not exist'
+    elif not os.access(path.parent, os.W_OK):
+        cause = "Permission denied"
+    if cause:
+        raise SinkOpenError(f'report "{path}" cannot be written: {cause}', "choose another name for --report")
 
 
 def write_report(path: Path, figures: dict[str, Any], run: FilmRun) -> None:

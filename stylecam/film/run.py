@@ -20,6 +20,7 @@ from stylecam.engines.base import Engine, default_mix
 from stylecam.errors import SinkOpenError, SinkWriteError, SourceOpenError, StylecamError
 from stylecam.film.join import Piece, Timing, join
 from stylecam.film.journal import Journal
+from stylecam.film.parts import Part
 from stylecam.film.render import NotTheSameFilmError, Span, render
 from stylecam.film.segments import Coding, PictureWriter, PipeWriter, SegmentWriter, Writer
 from stylecam.film.task import Layout, Task, plan_layout
@@ -27,7 +28,7 @@ from stylecam.film.work import Segment, Work, check_not_begun, known_by, segment
 from stylecam.frames import check_size
 from stylecam.meter import Meter
 from stylecam.sinks.codecs import CONTAINERS, Encoding, plan_encoding
-from stylecam.sinks.file import cause_of, check_film_path, unwritable
+from stylecam.sinks.file import cause_of, check_film_path, room_for, unwritable
 from stylecam.sinks.numbered import NumberedSink
 from stylecam.sinks.target import check_no_codec, kind_of_target, numbered_path, open_stdout
 from stylecam.sinks.tracks import Tracks
@@ -107,6 +108,48 @@ class FilmRun:
             self._keep_or_remove(None)
             raise
 
+    def paint_part(self, engine: Engine, style: Style, part: Part) -> Generator[int]:
+        """Paint and record those segments of a film, yielding how many frames are; the next run goes on.
+
+        Several processes may do that at once, each with its part. What is done of a part is not painted
+        again; a segment whose frames are not those foretold is forgotten. Parts come in order.
+        Raises StylecamError.
+        """
+        assert self._work is not None
+        layout = plan_layout(self.task, self.source.fps, self.size_wh, engine.device)
+        numbers = range(part.first, part.stop)
+        try:
+            self._work.open(self._settings(engine, layout, style))
+            missing = (number for number in numbers if not self._is_as_foretold(part, number, layout))
+            first = next(missing, None)
+            if first is None:
+                return
+            done = layout.first(first) - layout.first(part.first)
+            for number in self._paint_rest(engine, layout, part.from_segment(first, layout.length)):
+                yield done + number
+        except (av.FFmpegError, OSError) as exc:
+            raise self._refused(exc) from exc
+        for number in numbers:
+            if not self._is_as_foretold(part, number, layout):
+                self._work.forget(number)
+
+    def _paint_rest(self, engine: Engine, layout: Layout, part: Part) -> Generator[int]:
+        """Paint a part of which nothing is done but what its journal holds."""
+        assert self._work is not None
+        at_s = part.lead_in_s(layout)
+        if at_s is not None:
+            self._open_again(TakeUp(at_s, self.source.begins_s))
+        first = layout.first(part.first)
+        journal = Journal(self._work.frames, first - layout.lead_in(part.first))
+        span = Span(part.first, None if part.last else part.stop)
+        for number in self._paint(engine, layout, span, self._writer(layout, journal), journal):
+            yield max(0, number - first)
+
+    def _is_as_foretold(self, part: Part, number: int, layout: Layout) -> bool:
+        assert self._work is not None
+        segment = self._work.segment(number)
+        return segment is not None and segment.times_s == part.times_of(number, layout.length)
+
     def close(self) -> None:
         """Close the source. May be called twice."""
         self._stack.close()
@@ -161,6 +204,7 @@ class FilmRun:
             return
         self._work.open(self._settings(engine, layout, style))
         done = self._work.segments()
+        self.outcome.resumed = sum(len(segment.times_s) for segment in done)
         if not (done and done[-1].last):
             yield from self._paint_on(engine, layout, done)
             done = self._work.segments()
@@ -171,7 +215,6 @@ class FilmRun:
         """Paint all segments after those that are done."""
         assert self._work is not None
         before = done[-1] if done else None
-        self.outcome.resumed = sum(len(segment.times_s) for segment in done)
         if before is not None:
             self._say(f"goes on after {clock(before.times_s[-1])}: {self.outcome.resumed} frames are done")
         for seeks in (True, False):
@@ -217,11 +260,13 @@ class FilmRun:
         if self.task.source == STDIN:
             self.source.skip_to(at_s)
             return
-        take_up = TakeUp(at_s, self.source.begins_s, seeks)
+        self._open_again(TakeUp(at_s, self.source.begins_s, seeks))
+
+    def _open_again(self, take_up: TakeUp) -> None:
         self.source.close()
         self.source = self._stack.enter_context(self.task.open_source(take_up))
 
-    def _writer(self, layout: Layout, journal: Journal) -> SegmentWriter | PictureWriter:
+    def _writer(self, layout: Layout, journal: Journal | None) -> SegmentWriter | PictureWriter:
         assert self._work is not None
         damaged: Callable[[], list[float]] = lambda: self.source.damaged  # noqa: E731
         if self._kind == "pictures":
@@ -239,18 +284,30 @@ class FilmRun:
         if self._kind != "film" or not segments:
             return
         pieces = [
-            Piece(self._work.media(segment.number, self._coding.suffix), segment.times_s, segment.delay)
+            Piece(self._work.media(segment.number, self._coding.suffix), segment.times_s)
             for segment in segments
         ]
         timing = Timing(self._coding.fps, self._coding.time_base, self.task.start_s > 0, self.task.end_s)
         part = part_path(self._target)
+        self.source.check_whole()  # its sound is read only now
         try:
             join(part, pieces, timing, self._tracks)
+            self._tell(self._tracks.notes if self._tracks else [])
+            self._tell_lost_tags(part)
             sync_file(part)
             os.replace(part, self._target)
             sync_folder(self._target.parent)
         finally:
             part.unlink(missing_ok=True)
+
+    def _tell_lost_tags(self, film: Path) -> None:
+        suffix = film.suffix.lower()
+        if (
+            self._tracks is not None
+            and self._coding.suffix == suffix
+            and (lost := self._tracks.lost_tags(film))
+        ):
+            self._tell([f"tags left out, for {suffix} has no place for them: {', '.join(lost)}"])
 
     def _settings(self, engine: Engine, layout: Layout, style: Style) -> dict[str, Any]:
         """Return all that the pictures depend on, by the name that a person would give it."""
@@ -284,9 +341,7 @@ class FilmRun:
             error.hint = f"{error.hint}; {kept}"
 
     def _refused(self, exc: BaseException) -> SinkWriteError:
-        return SinkWriteError(
-            f'film "{self._target}" could not be written: {cause_of(exc)}', "make room on its disk"
-        )
+        return SinkWriteError(f'film "{self._target}" could not be written: {cause_of(exc)}', room_for(exc))
 
     def _tell(self, notes: list[str]) -> None:
         for note in notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from stylecam.film.work import Segment, Work
 from stylecam.frames import Frame
 from stylecam.sinks.codecs import Encoding, Plan
 from stylecam.sinks.encoder import Encoder
-from stylecam.sinks.file import cause_of
+from stylecam.sinks.file import cause_of, room_for
 from stylecam.sinks.numbered import NumberedSink
 from stylecam.sinks.pipe import PipeSink
-from stylecam.wholefile import sync_file, sync_folder
+from stylecam.wholefile import part_path, sync_file, sync_folder
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class _Recording(Writer):
             self._journal.forget(self._layout.first(following) - self._layout.lead_in(following))
 
     def _ended(self, *, last: bool) -> Segment:
-        delay = self._end()
+        self._end()
         begin_s, end_s = self._times_s[0], self._times_s[-1]
         damaged = [at_s for at_s in self._damaged() if begin_s <= at_s <= end_s]
-        segment = Segment(self._number, self._times_s, self._checks, delay, last, damaged)
+        segment = Segment(self._number, self._times_s, self._checks, last, damaged)
         self._times_s, self._checks = [], []
         return segment
 
@@ -112,7 +113,7 @@ class _Recording(Writer):
     def _put(self, frame: Frame) -> None: ...
 
     @abstractmethod
-    def _end(self) -> int: ...
+    def _end(self) -> None: ...
 
     @abstractmethod
     def _sync(self, segment: Segment) -> None: ...
@@ -139,6 +140,7 @@ class SegmentWriter(_Recording):
         if self._encoder is not None:
             self._encoder.abandon()
             self._encoder = None
+            self._part.unlink(missing_ok=True)
 
     @property
     def _path(self) -> Path:
@@ -146,8 +148,9 @@ class SegmentWriter(_Recording):
 
     def _begin(self, number: int) -> None:
         coding = self._coding
+        self._part = part_path(self._path)  # another process may be at the same segment
         self._encoder = Encoder(
-            self._path, coding.suffix, fps=coding.fps, encoding=Encoding(), time_base=coding.time_base,
+            self._part, coding.suffix, fps=coding.fps, encoding=Encoding(), time_base=coding.time_base,
             plan=coding.plan,
         )  # fmt: skip
 
@@ -156,13 +159,14 @@ class SegmentWriter(_Recording):
         with _refusing(self._work):
             self._encoder.encode(frame)
 
-    def _end(self) -> int:
+    def _end(self) -> None:
         assert self._encoder is not None
         with _refusing(self._work):
             self._encoder.close()
+            _check_whole(self._part, len(self._times_s))
+            os.replace(self._part, self._path)
             self.notes = self._encoder.notes
             self._encoder = None
-            return _delay_of(self._path, len(self._times_s))
 
     def _sync(self, segment: Segment) -> None:
         with _refusing(self._work):
@@ -198,9 +202,8 @@ class PictureWriter(_Recording):
     def _put(self, frame: Frame) -> None:
         self._sink.write(frame)
 
-    def _end(self) -> int:
+    def _end(self) -> None:
         self._sink.flush()
-        return 0
 
     def _sync(self, segment: Segment) -> None:
         first = self._layout.first(segment.number)
@@ -245,17 +248,15 @@ class _refusing:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (av.FFmpegError, OSError)):
             raise SinkWriteError(
-                f"{self._work.folder} could not be written: {cause_of(error)}", "make room on its disk"
+                f"{self._work.folder} could not be written: {cause_of(error)}", room_for(error)
             ) from error
 
 
-def _delay_of(path: Path, frames: int) -> int:
-    """Read a segment back: every frame must be in it. Returns how far its packets run ahead."""
-    times = packet_times(path)
-    if len(times) != frames:
-        raise OSError(f"{path} holds {len(times)} frames of {frames}")
-    ranks = {pts: rank for rank, pts in enumerate(sorted(times))}
-    return max(place - ranks[pts] for place, pts in enumerate(times))
+def _check_whole(path: Path, frames: int) -> None:
+    """Read a segment back: every frame must be in it."""
+    found = len(packet_times(path))
+    if found != frames:
+        raise OSError(f"{path} holds {found} frames of {frames}")
 
 
 def packet_times(path: Path) -> list[int]:

@@ -89,9 +89,14 @@ class Layout:
 
 def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], device: str) -> Layout:
     """Return the layout for a film of nominally `fps`, painted at `size_wh` on `device` ("cpu" or "cuda")."""
-    length = min(max(round((fps or _FALLBACK_FPS) * _SEGMENT_S), _FEWEST), _MOST)
+    length = segment_length(fps)
     lead = min(Smoother(task.smoothing).memory, length)
     return Layout(length, lead, min(task.batch or default_batch(size_wh, device), length))
+
+
+def segment_length(fps: float | None) -> int:
+    """Return how many frames a segment has in a film of nominally `fps`."""
+    return min(max(round((fps or _FALLBACK_FPS) * _SEGMENT_S), _FEWEST), _MOST)
 
 
 def default_batch(size_wh: tuple[int, int], device: str) -> int:

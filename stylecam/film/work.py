@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,14 +25,13 @@ _DIGESTED = 65_536
 class Segment:
     """One whole segment: its frames' times, and what is needed to go on after it and to join it.
 
-    `times_s` are the frames' timestamps, `checks` the CRC-32 of the last source frames, `delay` how many
-    frames decoding runs ahead of showing, `damaged` the times of frames that another stands in for.
+    `times_s` are the frames' timestamps, `checks` the CRC-32 of the last source frames, `damaged` the
+    times of frames that another stands in for.
     """
 
     number: int
     times_s: list[float]
     checks: list[int]
-    delay: int
     last: bool
     damaged: list[float]
 
@@ -79,6 +79,10 @@ class Work:
             return Segment(**json.loads(self._path(number).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+
+    def forget(self, number: int) -> None:
+        """Have a segment painted anew."""
+        self._path(number).unlink(missing_ok=True)
 
     def segments(self) -> list[Segment]:
         """Return the whole segments from the first one up to the first that is missing."""
@@ -136,8 +140,12 @@ def segment_suffix(target: Path) -> str:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(values), encoding="utf-8")
-    sync_file(part)
-    os.replace(part, path)
+    # Not by the process's number: two machines may have the same one at the same time.
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(json.dumps(values), encoding="utf-8")
+        sync_file(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -16,6 +16,12 @@ from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
+_ONE_EACH = ("h264", "hevc", "av1", "mpeg2video", "prores")
+"""Every packet of these shows a picture, but for fields that are stored apart; VP8 has packets that do not.
+
+FFmpeg's HEVC decoder drops a picture that it cannot begin to decode, and reports no error.
+"""
+
 _TRUST = 64
 """Packets whose pictures may still be on their way: more than any codec reorders or threads hold."""
 
@@ -23,8 +29,9 @@ _TRUST = 64
 class Decoder:
     """The decoded frames of `video`, in the order they are shown. For one thread.
 
-    Where the decoder reports damage and a packet's picture does not come, the last good one comes
-    in its place, with the lost one's time, noted in `damaged` (stream time in seconds).
+    Where a packet's picture does not come, the last good one comes in its place, with the lost one's time,
+    noted in `damaged` (stream time in seconds): if the decoder reports damage, and without a word from it
+    where every packet should show a picture.
     `lost` holds the error that ended the film early, `ends_s` the stream time at which the last of
     the packets ends, in seconds. `check_whole` may raise, and is called where damage would be no wonder
     if the file had shrunk: before a damaged packet is believed, and at the end.
@@ -40,6 +47,7 @@ class Decoder:
         self._codec = _decoder_of(video)
         self._expected: list[int] = []  # a heap of the times of packets without a picture yet
         self._errors = 0
+        self._is_one_each = self._codec.codec.canonical_name in _ONE_EACH
         self._good: av.VideoFrame | None = None
 
     def frames(self) -> Iterator[av.VideoFrame]:
@@ -73,7 +81,7 @@ class Decoder:
             self._errors += packet.is_corrupt
             if packet.pts is not None and not packet.is_discard:
                 heapq.heappush(self._expected, packet.pts)
-            if len(self._expected) > _TRUST and not self._errors:
+            if len(self._expected) > _TRUST and not self._is_lost(self._expected[0]):
                 heapq.heappop(self._expected)  # a packet that shows nothing, as VP8 has them
         frames: list[av.VideoFrame] = []
         while True:
@@ -91,6 +99,7 @@ class Decoder:
 
     def _repaired(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
         frame.time_base = self._video.time_base
+        self._is_one_each &= frame.pts is not None and not frame.interlaced_frame
         if frame.pts is None:
             frame.pts = frame.dts
         if frame.is_corrupt and self._good is not None:
@@ -105,9 +114,9 @@ class Decoder:
         until = None if frame is None else frame.pts
         while self._expected and (frame is None or (until is not None and self._expected[0] <= until)):
             pts = heapq.heappop(self._expected)
-            if pts == until or not self._errors:
+            if pts == until or not self._is_lost(pts):
                 continue
-            self._errors -= frame is not None  # at the end there is no telling how many
+            self._errors -= bool(self._errors and frame is not None)  # at the end nobody knows how many
             stand_in = self._good or frame
             if stand_in is None:
                 continue
@@ -115,6 +124,11 @@ class Decoder:
             own_pts, stand_in.pts = stand_in.pts, pts
             yield stand_in
             stand_in.pts = own_pts
+
+    def _is_lost(self, pts: int) -> bool:
+        """Tell whether a picture that does not come is damage; HEVC leaves out those that lean on a cut."""
+        after_good = self._good is not None and self._good.pts is not None and self._good.pts < pts
+        return self._errors > 0 or (self._is_one_each and after_good)
 
 
 def _decoder_of(video: av.VideoStream) -> VideoCodecContext:

@@ -156,7 +156,10 @@ def _open_stdin() -> Opened:
             shutil.copyfileobj(stdin, file)
         if not path.stat().st_size:
             raise SourceOpenError("nothing came from stdin", "pipe a film into this command")
-        opened = _open(str(path), path)
+        try:
+            opened = _open(str(path), path)
+        except SourceOpenError as exc:  # names the temporary file
+            raise SourceOpenError("what came from stdin is no film", "pipe a whole film in") from exc
     except BaseException:
         folder.cleanup()
         raise

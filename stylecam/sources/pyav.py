@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, dropwhile
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Lock
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
@@ -77,7 +78,13 @@ class FilmSource(Source):
         self._from_s = self._start_s
         if take_up is not None and take_up.seeks:
             self._from_s = max(self._start_s, Fraction(take_up.at_s) - _MARGIN_S)
-        self._opened = open_film(self.name, fps)
+        try:
+            self._opened = open_film(self.name, fps)
+        except OSError as exc:  # nothing was opened for reading yet: stdin is kept in a file meanwhile
+            raise SourceOpenError(
+                f'film "{self.name}" could not be kept while it is read: {exc.strerror}',
+                f"make room in {gettempdir()}",
+            ) from exc
         self._bytes = None if self.path is None else self.path.stat().st_size
         self._lock = Lock()
         self._closed = self._ended = False
@@ -169,6 +176,16 @@ class FilmSource(Source):
         pictures = chain([] if first is None else [first], self._pictures)
         self._pictures = dropwhile(lambda shown: float(shown.time_s or 0) < at_s, pictures)
 
+    def check_whole(self) -> None:
+        """Raise SourceLostError where the file has become smaller than it was."""
+        if self.path is not None and self._bytes is not None and self.path.is_file():
+            now = self.path.stat().st_size
+            if now < self._bytes:
+                raise SourceLostError(
+                    f"{self.path} shrank from {self._bytes} to {now} bytes while it was read",
+                    "put the whole film back",
+                )
+
     def close(self) -> None:
         """Close the film, waiting a moment for a read under way in another thread."""
         self._closed = True
@@ -183,7 +200,7 @@ class FilmSource(Source):
             target_s = self._zero_s + self._from_s
             with suppress(av.FFmpegError):  # what cannot be sought is read from its beginning
                 opened.film.seek(math.floor(target_s / opened.video.time_base), stream=opened.video)
-        self._decoder = Decoder(opened.film, opened.video, self._check_whole)
+        self._decoder = Decoder(opened.film, opened.video, self.check_whole)
         self._converter = Converter(opened.video.sample_aspect_ratio)
 
     def _chosen(self) -> Iterator[Shown]:
@@ -232,16 +249,6 @@ class FilmSource(Source):
             last_s = self._last_s = time_s
             yield replace(shown, time_s=time_s)
 
-    def _check_whole(self) -> None:
-        """Raise SourceLostError where the file has become smaller than it was."""
-        if self.path is not None and self._bytes is not None and self.path.is_file():
-            now = self.path.stat().st_size
-            if now < self._bytes:
-                raise SourceLostError(
-                    f"{self.path} shrank from {self._bytes} to {now} bytes while it was read",
-                    "put the whole film back",
-                )
-
     def _early_enough(self, first: Shown | None) -> bool:
         return first is not None and first.time_s is not None and first.time_s <= self._from_s
 
@@ -250,10 +257,13 @@ class FilmSource(Source):
 
     def _without_pictures(self) -> SourceOpenError:
         if self._start_s or self._end_s < math.inf:
-            part = f"between {float(self._start_s):g} s and {float(self._end_s):g} s"
+            start, end = f"{float(self._start_s):g} s", f"{float(self._end_s):g} s"
+            lasts_s = self._opened.lasts_s
+            length = "look at its length" if lasts_s is None else f"it lasts {lasts_s:.3f} s"
             return SourceOpenError(
-                f'film "{self.name}" has no frame {part}',
-                "look at its length, and at --start and --end",
+                f'film "{self.name}" has no frame '
+                + (f"from {start} on" if self._end_s == math.inf else f"between {start} and {end}"),
+                f"{length}: look at --start and --end",
             )
         return SourceOpenError(
             f'not one frame of "{self.name}" could be decoded', "check that it plays in a player"

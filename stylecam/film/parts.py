@@ -1,0 +1,87 @@
+"""A film cut into parts that are painted apart from each other, by other processes or machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
+
+from stylecam.film.task import Layout, Task, segment_length
+from stylecam.sinks.target import has_one_rate, kind_of_target
+
+_MOST_SEGMENTS = 15
+"""Half a minute of film: what is lost at most when a machine is."""
+
+_ROUNDS = 4
+"""So many parts for each worker, that none waits long for the last one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Segments `first` up to, not including, `stop` of a film; `last` if it ends with them.
+
+    `times_s` are the times of their frames, `before_s` those of the segment before, in which painting begins.
+    """
+
+    first: int
+    stop: int
+    last: bool
+    times_s: list[float]
+    before_s: list[float]
+
+    def lead_in_s(self, layout: Layout) -> float | None:
+        """Return the time of the frame that painting begins with, None at the film's beginning."""
+        return self.before_s[-layout.lead_in(self.first)] if self.before_s else None
+
+    def times_of(self, segment: int, length: int) -> list[float]:
+        """Return the times of one segment's frames."""
+        begin = (segment - self.first) * length
+        return self.times_s[begin : begin + length]
+
+    def from_segment(self, segment: int, length: int) -> Part:
+        """Return what is left of this part once the segments before that one are done."""
+        if segment == self.first:
+            return self
+        rest = self.times_s[(segment - self.first) * length :]
+        return replace(self, first=segment, times_s=rest, before_s=self.times_of(segment - 1, length))
+
+
+def cut(task: Task, fps: float | None, workers: int) -> list[Part]:
+    """Return the parts of a film of nominally `fps`, several for each worker; none if it cannot be cut.
+
+    That is the case where frames are repeated or left out, and for what is no file. Times are read from the
+    container, nothing is decoded: whoever paints a part has to compare.
+    """
+    path = task.source_path
+    if path is None or task.fps or kind_of_target(task.target) != "film" or has_one_rate(task.target):
+        return []
+    times_s, length = _frame_times(path, task), segment_length(fps)
+    count = math.ceil(len(times_s) / length)
+    size = min(max(1, math.ceil(count / (workers * _ROUNDS))), _MOST_SEGMENTS)
+    return [_part(times_s, length, first, min(first + size, count), count) for first in range(0, count, size)]
+
+
+def _part(times_s: Sequence[float], length: int, first: int, stop: int, count: int) -> Part:
+    begin = first * length
+    own, before = list(times_s[begin : stop * length]), list(times_s[max(0, begin - length) : begin])
+    return Part(first, stop, stop == count, own, before)
+
+
+def _frame_times(path: Path, task: Task) -> list[float]:
+    with av.open(str(path)) as film:
+        video = film.streams.video[0]
+        tick = Fraction(video.time_base or 1)
+        packets = [p.pts for p in film.demux(video) if p.size and p.pts is not None and not p.is_discard]
+        start = video.start_time
+    zero = start if start is not None else min(packets, default=0)
+    start_s = Fraction(str(task.start_s))
+    end_s = math.inf if task.end_s is None else Fraction(str(task.end_s))
+    times = (Fraction((pts - zero) * tick) for pts in sorted(packets))
+    return [float(time_s) for time_s in times if start_s <= time_s < end_s][: task.frames]
