@@ -15,18 +15,18 @@ _ESC = 27
 _STRENGTH_STEP = 0.1
 
 HELP = (
-    "1-9, left, right   style",
-    "up, down           strength",
-    "c   the camera's colours",
-    "m   mirror",
-    "s   split view",
-    "b   person, background, all",
-    "p   snapshot",
-    "r   record",
-    "f   figures",
-    "space   pause",
-    "h   this help",
-    "q   quit",
+    "1-9, left, right: style",
+    "up, down: strength",
+    "c: the camera's colours",
+    "m: mirror",
+    "s: split view",
+    "b: person, background, all",
+    "p: snapshot",
+    "r: record",
+    "f: figures",
+    "space: pause",
+    "h: this help",
+    "q: quit",
 )
 
 _SWITCHES = {"c": "color", "m": "mirror", "s": "split", "r": "recording", "f": "figures", " ": "paused"}

@@ -58,9 +58,11 @@ class Meter:
 
     @property
     def recent_fps(self) -> float:
-        """Frames per second over about the last second, for display."""
+        """Frames per second over about the last second, for display; 0 once none has come for two."""
         times = [written for written, _ in self._newest()]
-        return _per_second(len(times) - 1, times[-1] - times[0]) if len(times) > 1 else 0.0
+        if len(times) < 2 or self.clock() - times[-1] > 2 * max(_RECENT_S, times[-1] - times[0]):
+            return 0.0
+        return _per_second(len(times) - 1, times[-1] - times[0])
 
     @property
     def recent_latency_ms(self) -> float:

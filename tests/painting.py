@@ -57,9 +57,19 @@ def interrupted() -> None:
     raise KeyboardInterrupt
 
 
+def lost_after(path: Path) -> Callable[[], None]:
+    """Lose the net once another thread has made a file: how far that is, depends on the machine."""
+
+    def lose() -> None:
+        wait_for(path)
+        lost()
+
+    return lose
+
+
 def wait_for(path: Path) -> None:
     """Wait until another thread has made a file."""
-    for _ in range(1000):
+    for _ in range(6000):
         if path.exists():
             return
         time.sleep(0.01)

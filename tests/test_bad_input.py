@@ -68,7 +68,19 @@ def test_no_good_file(desk: Path, name: str, content: bytes | None, cause: str) 
 
 def test_a_folder_in_place_of_a_film(desk: Path) -> None:
     (desk / "folder.mp4").mkdir()
-    refused(desk, "video", "folder.mp4", "-o", "out.mp4", *STYLE, cause="is a folder")
+    done = refused(
+        desk, "video", "folder.mp4", "-o", "out.mp4", *STYLE, cause='"folder.mp4" is a folder without'
+    )
+    assert "give a film" in done.err
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "-", "%06d.png", "out/%06d.png"])
+def test_several_films_into_what_holds_one(desk: Path, name: str) -> None:
+    (desk / "films").mkdir()
+    (desk / "films" / "good.mp4").write_bytes((desk / "good.mp4").read_bytes())
+    for films in (["films"], ["good.mp4", "films/good.mp4"]):
+        done = refused(desk, "video", *films, "-o", name, *STYLE, cause=f'"{name}" cannot hold several films')
+        assert "folder" in done.err.splitlines()[-1]
 
 
 def test_a_folder_without_pictures(desk: Path) -> None:

@@ -126,6 +126,8 @@ def test_the_page_steers_the_run(tab: Any) -> None:
         tab.wait_for_selector("[data-style=wave][aria-pressed=true]")
         assert tab.inner_text("#fps-now") == "29.9"
         assert tab.input_value("#overlay") == f"{page.origin}/overlay"
+        assert tab.inner_text("#delay") == "30 ms", "that of the overlay, whatever other sinks are late"
+        assert "91 ms, p95 120" in tab.inner_text("#sinks li:last-child")
 
 
 def test_keys_do_what_they_do_in_the_window(tab: Any) -> None:
@@ -144,6 +146,16 @@ def test_keys_do_what_they_do_in_the_window(tab: Any) -> None:
         wait_in(tab, page.controls.take_snapshots, "p asks for a snapshot")
         tab.keyboard.press("h")
         assert tab.is_visible("#help")
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("q")
+        tab.click("#end [autofocus]")
+        assert tab.is_hidden("#end")
+        assert not page.controls.wants_quit
+        tab.keyboard.press("q")
+        tab.click("#end [value=end]")
+        wait_in(tab, lambda: page.controls.wants_quit, "q ends the run, once that is confirmed")
+    tab.wait_for_selector("body.offline")
+    assert tab.inner_text("#link") == "ended"
 
 
 def test_the_page_follows_what_others_change(tab: Any) -> None:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
 import pytest
 from commands import Done, interrupted, noise_film, record_engine, stylecam, stylecam_apart, tree
+from fakemic import FakeSound, fake_sound  # noqa: F401
 from films import pictures_of, times_of
+
+from stylecam.sinks.microphone import RATE
 
 COMMON = {
     "frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output",
@@ -107,3 +115,31 @@ def test_no_display_is_an_error_and_no_abort(tiny: Path, tmp_path: Path) -> None
     assert "error: no window could be opened" in done.err
     assert "hint: " in done.err
     assert tree(tmp_path) == {}
+
+
+def test_a_microphone_needs_a_sink_that_keeps_sound(tiny: Path, tmp_path: Path) -> None:
+    done = stylecam("live", *SMALL_DEMO, "--sink", "null", "--sound", "mic", "-s", tiny)
+    assert done.code == 1
+    assert "error: --sound mic goes into streams and recordings, and no sink makes one" in done.err
+    assert tree(tmp_path) == {}
+
+
+def test_a_recording_has_the_sound_of_the_microphone(
+    tiny: Path, fake_sound: FakeSound  # noqa: F811
+) -> None:  # fmt: skip
+    options = "--sink", "take.mkv", "--sink", "null", "--sound", "mic", "--seconds", 0.5, "-s", tiny
+    succeeded(stylecam("live", *SMALL_DEMO, *options))
+    with av.open("take.mkv") as film:
+        assert [stream.codec_context.name for stream in film.streams.audio] == ["aac"]
+        assert sum(block.samples for block in film.decode(audio=0)) > 0.3 * RATE
+    assert fake_sound.closed
+
+
+def test_the_figures_name_latency_and_the_delay_for_the_sound(tiny: Path) -> None:
+    done = succeeded(stylecam("live", *SMALL_DEMO, "--sink", "null", "--seconds", 0.2, "-s", tiny, "--json"))
+    told = re.search(r"fps, (\d+) ms \(p95 (\d+)\), audio delay (\d+) ms, \d+ dropped, ", done.err)
+    assert told
+    assert int(told[1]) <= int(told[2])
+    assert int(told[3]) == pytest.approx(int(told[1]), abs=5)
+    (null,) = done.figures["sinks"]
+    assert null["latency_ms"]["p50"] == pytest.approx(null["audio_delay_ms"], abs=5.1)

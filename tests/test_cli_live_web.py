@@ -136,3 +136,17 @@ def test_the_picture_options_reach_the_picture(tiny: Path, tmp_path: Path) -> No
     stylecam(*arguments, "--sink", "painted.mp4")
     first = [pictures_of(tmp_path / f"{name}.mp4")[0].astype(int) for name in ("as-it-is", "painted")]
     assert np.abs(first[0] - first[1]).mean() > 10
+
+
+@posix
+@pytest.mark.slow
+def test_the_pages_camera_needs_a_page_and_no_screen(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    command = [sys.executable, "-c", "from stylecam.cli import run; run()", "live", "--source", "browser"]
+    command += ["--port", "0", "-s", str(tiny)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        url = line_with(process.stderr, "page: ").removeprefix("page: ").strip()
+        assert httpx.get(f"{url}api/state", timeout=20).json()["browser"] is True
+        assert httpx.post(f"{url}api/quit", timeout=20).status_code == 202
+        assert process.wait(60) == 0

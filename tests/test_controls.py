@@ -129,5 +129,5 @@ def test_codes_of_keys() -> None:
 
 def test_the_help_names_every_key() -> None:
     text = "\n".join(HELP)
-    for key in ("1-9", "left", "up", "c ", "m ", "s ", "b ", "p ", "r ", "f ", "space", "h ", "q "):
+    for key in ("1-9", "left", "up", "c:", "m:", "s:", "b:", "p:", "r:", "f:", "space:", "h:", "q:"):
         assert key in text

@@ -29,6 +29,24 @@ def test_small_frames_have_a_ladder_too() -> None:
     assert make_ladder((64, 48), ["fast"]) == (Rung("fast", (64, 48)),)
 
 
+def test_every_size_can_be_held_as_it_is() -> None:
+    for net in ("full", "fast"):
+        governor = open_governor("30", None, (48, 32), net, ["full", "fast"])
+        assert governor is not None
+        assert governor.rung == Rung(net, (48, 32))
+
+
+def test_the_first_frame_of_a_rung_tells_nothing() -> None:
+    """Its net may have been compiled in that time; counted, it would send the run far down."""
+    governor = Governor(make_ladder(HD, ["fast"]), 30)
+    took_s = machine(1280 * 720 * 24)
+    now_s = 2.0
+    governor.observe(2.0, now_s)
+    run(governor, took_s, 1.0, now_s)
+    assert took_s(governor.rung) <= 0.92 / 30
+    assert governor.index == 1
+
+
 def run(governor: Governor, took_s: Callable[[Rung], float], seconds: float, now_s: float = 0.0) -> float:
     """Let time pass: each frame takes what its rung takes, or comes at the rate held."""
     end_s = now_s + seconds

@@ -51,6 +51,17 @@ def test_a_slow_net_still_has_a_rate() -> None:
     assert meter.recent_fps == pytest.approx(0.25)
 
 
+def test_a_run_that_stands_still_has_no_rate() -> None:
+    now_s = 0.0
+    meter = Meter(clock=lambda: now_s)
+    for i in range(20):
+        meter.count_batch([i / 10], [i / 10], 0.1)
+    now_s = 3.0
+    assert meter.recent_fps == pytest.approx(10)
+    now_s = 5.0
+    assert meter.recent_fps == 0.0
+
+
 def test_percentiles() -> None:
     values = [i / 1000 for i in range(1, 101)]
     assert percentile_ms(values, 50) == pytest.approx(50)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,15 @@ def test_figures_are_drawn_on_a_copy() -> None:
     assert (at_top[150:] == 80).all()
 
 
+def test_long_figures_lie_within_a_narrow_picture() -> None:
+    lines = ["20.1 fps, 62 ms (p95 80), audio delay 60 ms", "1234 dropped, wheatfield, fast net at 640x480"]
+    shown = with_text(np.zeros((240, 320, 3), np.uint8), lines)
+    white = shown.min(-1) > 100
+    assert white[200:].any()
+    assert not white[:, -6:].any(), "nothing is cut off"
+    assert np.flatnonzero(white.any(0))[-1] > 200
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only X11 lacks a display")
 @pytest.mark.parametrize("display", ["", ":4711"])
 def test_no_display_is_an_error_and_no_abort(monkeypatch: pytest.MonkeyPatch, display: str) -> None:
@@ -275,8 +285,8 @@ def test_the_window_shows_and_q_quits() -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["sound", "encoder", "file", "recording"])
+@pytest.mark.parametrize("module", ["tracks", "encoder", "file", "recording"])
 def test_cv2_comes_before_av(module: str) -> None:
     """With av first, cv2.imshow hangs for ever; this notices an import sorter at work."""
-    source = Path(sys.modules[f"stylecam.sinks.{module}"].__file__ or "").read_text(encoding="utf-8")
+    source = Path(import_module(f"stylecam.sinks.{module}").__file__ or "").read_text(encoding="utf-8")
     assert 0 < source.index("\nimport cv2") < source.index("\nimport av")

@@ -11,6 +11,7 @@ from webpage import STYLES, Page, decoded, flat, grey, level_of, no_previews, op
 
 from stylecam.errors import SinkOpenError
 from stylecam.sinks.web import WebSink
+from stylecam.web import state
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,16 @@ def test_stats_are_those_of_the_run(page: Page) -> None:
     assert page.http.get("/api/stats").json() == page.stats
 
 
-def test_a_snapshot_is_asked_for_once() -> None:
+def test_the_run_is_ended() -> None:
+    with open_page() as page:
+        assert page.http.get("/api/quit").status_code == 405
+        assert not page.controls.wants_quit
+        assert page.http.post("/api/quit").status_code == 202
+        assert page.controls.wants_quit
+
+
+def test_a_snapshot_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "_PAUSE_S", 3600)
     with open_page() as page:
         assert page.controls.take_snapshots() is False
         assert page.http.post("/api/snapshot").status_code == 202

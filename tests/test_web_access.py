@@ -55,8 +55,9 @@ def test_a_foreign_origin_changes_nothing(shared: Page, origin: str) -> None:
     headers = {"Origin": origin}
     shared.refused(shared.http.patch("/api/state", json={"mirror": True}, headers=headers), 403)
     shared.refused(shared.http.post("/api/snapshot", headers=headers), 403)
+    shared.refused(shared.http.post("/api/quit", headers=headers), 403)
     assert shared.controls.version == before
-    assert shared.controls.take_snapshots() is False
+    assert shared.controls.take_snapshots() is shared.controls.wants_quit is False
 
 
 @pytest.mark.parametrize("path", SOCKETS)
@@ -121,6 +122,8 @@ def test_without_the_token_nothing_is_seen_or_changed(locked: Page, given: dict[
         ):
             locked.refused(stranger.get(path), 401)
         locked.refused(stranger.patch("/api/state", json={"mirror": True}), 401)
+        locked.refused(stranger.post("/api/quit"), 401)
+        assert not locked.controls.wants_quit
         locked.refused(stranger.get("/", params={"token": "wrong"}), 401)
     for path in SOCKETS:
         with pytest.raises(InvalidStatus) as caught, locked.open_socket(path, **given):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import threading
@@ -16,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from stylecam.errors import SourceError, StylecamError
 from stylecam.frames import Frame
 from stylecam.sources.browser import BrowserSource, jpeg_size
+from stylecam.web.sockets import Cameras
 
 
 def read(source: BrowserSource) -> Frame:
@@ -164,6 +166,37 @@ def test_the_newest_page_takes_over() -> None:
             second.send(jpeg_of(flat((60, 60, 60))))
             assert told(second) == {"taken": True}
         assert read(source).bgr.mean() == pytest.approx(60, abs=2)
+
+
+class GoneSocket:
+    """A connection that has broken a moment ago, which nobody has noticed."""
+
+    async def close(self, code: int, reason: str) -> None:
+        raise RuntimeError("Unexpected ASGI message after the connection was lost")
+
+
+class NewSocket:
+    """A page that leaves after its first message."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    async def send_json(self, message: object) -> None:
+        self.told.append(message)
+
+    async def receive(self) -> dict[str, str]:
+        return {"type": "websocket.disconnect"}
+
+
+def test_a_page_that_is_gone_keeps_no_other_away() -> None:
+    with BrowserSource((64, 48)) as source:
+        cameras = Cameras(source)
+        cameras._current = GoneSocket()  # type: ignore[assignment]
+        for _ in range(2):
+            new = NewSocket()
+            asyncio.run(cameras.take_over(new))  # type: ignore[arg-type]
+            assert new.told == [{"size_wh": (64, 48), "fps": 30.0}]
+            assert cameras._current is None
 
 
 def test_without_such_a_source_there_is_no_camera() -> None:

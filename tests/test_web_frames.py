@@ -88,8 +88,10 @@ def test_no_frame_follows_before_the_last_is_taken(page: Page) -> None:
         assert len(seen) <= 2
         page.sink.write(grey(200))
         watching.send("taken")
-        newest = read_message(watching.recv(timeout=10))
-    assert newest.number == 100
+        # On a busy machine the second one may come only now.
+        while (newest := read_message(watching.recv(timeout=10))).number < 100:
+            seen.append(newest.number)
+        assert len(seen) <= 2
     assert level_of(newest.jpeg) == pytest.approx(200, abs=2)
 
 
@@ -178,6 +180,7 @@ def test_the_newest_frame_is_repeated(page: Page) -> None:
             return
 
 
+@pytest.mark.slow
 def test_an_mjpeg_client_that_stops_reading_costs_little(page: Page) -> None:
     large = Frame(noise((640, 480)), 0.0, 0.0)
     size = len(cv2.imencode(".jpg", large.bgr, (cv2.IMWRITE_JPEG_QUALITY, 85))[1])

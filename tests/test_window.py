@@ -103,6 +103,24 @@ def live(display: str, *arguments: str) -> Iterator[Live]:
             process.kill()
 
 
+def hold(run: Live) -> None:
+    """Pause, and wait until the frame that was being painted then is on the screen."""
+
+    def stats() -> dict[str, Any]:
+        return dict(run.page.get("/api/stats").json())
+
+    def has_all() -> bool:
+        now = stats()
+        (window,) = (sink for sink in now["sinks"] if sink["name"] == "window")
+        return bool(window["frames"] + window["dropped"] == now["frames"])
+
+    run.press("space")
+    run.wait_for_setting("paused", True)
+    seen = stats()["captured"]
+    wait_for(lambda: stats()["captured"] > seen + 1, "the painter has seen that")
+    wait_for(has_all, "the window has what was painted")
+
+
 def shown(run: Live) -> int:
     sinks = run.page.get("/api/stats").json()["sinks"]
     return int(next(sink["frames"] for sink in sinks if sink["name"] == "window"))
@@ -160,8 +178,7 @@ def test_h_shows_the_keys_until_it_is_pressed_again(run: Live) -> None:
     def white(screen: Pixels) -> int:
         return int((screen[:160, :160].min(-1) > 200).sum())
 
-    run.press("space")
-    run.wait_for_setting("paused", True)
+    hold(run)
     before = white(run.screen())
     run.press("h")
     run.wait_for_screen(lambda screen: white(screen) > before + 200, "text in the upper left")

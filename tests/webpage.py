@@ -120,8 +120,27 @@ def figures() -> dict[str, Any]:
         "precision": "bf16",
         "target_fps": 30.0,
         "governor": None,
-        "audio_delay_ms": 31.0,
-        "sinks": [{"name": "web", "frames": 97, "dropped": 0, "latency_ms": 31.0, "error": None}],
+        "audio_delay_ms": 90.0,
+        "sinks": [
+            {
+                "name": "web",
+                "frames": 97,
+                "dropped": 0,
+                "fps": 29.9,
+                "error": None,
+                "latency_ms": {"p50": 31.0, "p95": 44.0},
+                "audio_delay_ms": 30.0,
+            },
+            {
+                "name": "take.mp4",
+                "frames": 95,
+                "dropped": 2,
+                "fps": 29.9,
+                "error": None,
+                "latency_ms": {"p50": 91.0, "p95": 120.0},
+                "audio_delay_ms": 90.0,
+            },
+        ],
         "messages": [],
     }
 

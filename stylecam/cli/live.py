@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from stylecam.live.painter import Mask
     from stylecam.live.run import LiveRun
     from stylecam.sinks import LiveLinks, Sink
+    from stylecam.sinks.microphone import Microphone
     from stylecam.sources import Source
 
 BROWSER = "browser"
@@ -111,7 +112,7 @@ def live(
         str | None, typer.Option(help="What the page asks for beyond this machine.", rich_help_panel=PAGE)
     ] = None,
     sound: Annotated[
-        StreamSound, typer.Option(help="What streams carry beside the picture.", rich_help_panel=PAGE)
+        StreamSound, typer.Option(help="What streams carry; mic: recordings too.", rich_help_panel=PAGE)
     ] = StreamSound.silent,
     folder: Annotated[Path, typer.Option(help="Where snapshots and recordings go.")] = Path(),
     net: NetOption = NetKind.auto,
@@ -141,18 +142,24 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     """Open everything that the run needs, in `stack`, which closes it."""
     from stylecam.controls import Controls
     from stylecam.engines import open_engine
+    from stylecam.errors import SinkOpenError
     from stylecam.live.governor import open_governor
     from stylecam.live.looks import Looks, kinds_of, names_for
     from stylecam.live.painter import Painter
     from stylecam.live.run import LiveRun, Messages
     from stylecam.sinks import SinkSpec, kind_of, open_live_sink
 
-    names = given["sink"] or ["window"]
+    names = given["sink"] or (["web"] if given["source"] == BROWSER else ["window"])
     if given["source"] == BROWSER and "web" not in names:
         names = [*names, "web"]  # the page that the pictures come from
     specs = [SinkSpec.parse(text) for text in names]
-    for spec in specs:
-        if kind_of(spec.name) == "file":
+    kinds = [kind_of(spec.name) for spec in specs]
+    if given["sound"] is StreamSound.mic and not {"stream", "file", "window", "web"} & set(kinds):
+        raise SinkOpenError(
+            "--sound mic goes into streams and recordings, and no sink makes one", "add --sink take.mp4"
+        )
+    for spec, kind in zip(specs, kinds, strict=True):
+        if kind == "file":
             check_not_same(Path(given["source"]), Path(spec.name))
     size_wh, messages = parse_size(given["size"]), Messages(say)
     chosen = given["engine"], given["device"], given["precision"]
@@ -170,7 +177,7 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
         camera, painter, messages=messages, size_wh=size_wh, seconds=given["seconds"],
         open_recording=lambda: _open_recording(given["folder"], links, camera.fps),
     )  # fmt: skip
-    links: LiveLinks = _links(run, given, camera)
+    links: LiveLinks = _links(run, given, camera, _open_microphone(stack, given))
     for spec in specs:
         opened_sink = stack.enter_context(open_live_sink(spec, links, fps=camera.fps))
         # A stream's address holds its key, which belongs into no figures: its peer goes by another name.
@@ -190,6 +197,15 @@ def _open_source(
         given["source"], size_wh=parse_size(given["camera_size"]) or size_wh, fps=given["camera_fps"],
         pixel_format=given["camera_format"], at_end=given["at_end"].value, say=say,
     )  # fmt: skip
+
+
+def _open_microphone(stack: ExitStack, given: dict[str, Any]) -> Microphone | None:
+    """Open it once, for all sinks: some systems let a program have it only once."""
+    if given["sound"] is not StreamSound.mic:
+        return None
+    from stylecam.sinks.microphone import Microphone
+
+    return stack.enter_context(closing(Microphone()))
 
 
 def _open_mask(given: dict[str, Any]) -> Mask | None:
@@ -221,7 +237,7 @@ def _open_recording(folder: Path, links: LiveLinks, fps: float | None) -> tuple[
     return path, open_live_sink(SinkSpec(path), links, fps=fps)
 
 
-def _links(run: LiveRun, given: dict[str, Any], camera: Source) -> LiveLinks:
+def _links(run: LiveRun, given: dict[str, Any], camera: Source, microphone: Microphone | None) -> LiveLinks:
     """Return what the sinks share with the run."""
     from stylecam.sinks import LiveLinks
     from stylecam.web.links import is_loopback, make_token
@@ -232,8 +248,8 @@ def _links(run: LiveRun, given: dict[str, Any], camera: Source) -> LiveLinks:
     if given["source"] == BROWSER:
         page["browser"] = camera
     return LiveLinks(
-        run.painter.controls, run.stats, lambda: figures_of(run), run.painter.previews.get, run.messages,
-        page, given["sound"].value,
+        run.painter.controls, run.stats, lambda: window_figures(run), run.painter.previews.get, run.messages,
+        page, given["sound"].value, microphone,
     )  # fmt: skip
 
 
@@ -247,11 +263,18 @@ def _announce(url: str, host: str) -> None:
 
 
 def figures_of(run: LiveRun) -> str:
-    """Return the figures of the last second in a line, as the window and the terminal show them."""
+    """Return the figures of the last second in a line, as the terminal shows them."""
+    return ", ".join(window_figures(run).splitlines())
+
+
+def window_figures(run: LiveRun) -> str:
+    """Return the figures of the last second in two lines: what a viewer notices, and what is behind it."""
     meter, governor = run.latency(), run.painter.governor
-    rate = f"{run.painter.meter.recent_fps:.1f} fps, {meter.recent_latency_ms:.0f} ms, {run.dropped} dropped"
+    p50, p95 = meter.recent_latency_ms, meter.recent_p95_ms
+    rate = f"{run.painter.meter.recent_fps:.1f} fps, {p50:.0f} ms (p95 {p95:.0f})"
     held = f", {governor.rung}" if governor else ""
-    return f"{rate}, {run.painter.looks.now.style.name}{held}"
+    kept = f"{run.dropped} dropped, {run.painter.looks.now.style.name}{held}"
+    return f"{rate}, audio delay {round(p50, -1):.0f} ms\n{kept}"
 
 
 def _json_of(run: LiveRun) -> dict[str, Any]:

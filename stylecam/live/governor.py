@@ -53,9 +53,7 @@ def make_ladder(size_wh: tuple[int, int], nets: Sequence[str]) -> tuple[Rung, ..
         if net in nets:
             scales = SCALES[:2] if net == "full" and "fast" in nets else SCALES
             rungs += [Rung(net, _scaled(size_wh, scale)) for scale in scales]
-    return tuple(
-        dict.fromkeys(rung for rung in rungs if min(rung.size_wh) >= _SMALLEST_SIDE or rung in rungs[:1])
-    )
+    return tuple(dict.fromkeys(r for r in rungs if r.size_wh == size_wh or min(r.size_wh) >= _SMALLEST_SIDE))
 
 
 def _scaled(size_wh: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -78,6 +76,7 @@ class Governor:
         self.fps = fps
         self.index = start
         self._late = 0
+        self._is_first = True
         self._easy_since_s: float | None = None
         self._typical_s: float | None = None
         self._wait_s = _EASY_S
@@ -95,7 +94,13 @@ class Governor:
         return below + above
 
     def observe(self, took_s: float, now_s: float) -> bool:
-        """Take in how long a frame took, at a time in seconds; tell whether the rung is another now."""
+        """Take in how long a frame took, at a time in seconds; tell whether the rung is another now.
+
+        A rung's first frame tells nothing: its net may have been compiled meanwhile.
+        """
+        if self._is_first:
+            self._is_first = False
+            return False
         if self._typical_s is None:
             self._typical_s = took_s
         self._typical_s += 0.25 * (took_s - self._typical_s)
@@ -130,6 +135,7 @@ class Governor:
     def _go(self, index: int) -> bool:
         self.index, self._late = index, 0
         self._easy_since_s = self._typical_s = None
+        self._is_first = True
         return True
 
 

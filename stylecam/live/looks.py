@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from stylecam.engines.base import Engine
 from stylecam.errors import StylecamError
-from stylecam.frames import Pixels
+from stylecam.frames import Pixels, size_of
 from stylecam.live.compose import blend
-from stylecam.styles import Style, find_style, list_styles
+from stylecam.styles import Style, find_style, list_styles, parse_mix, read_style
 
 OpenEngine = Callable[[Style], Engine]
+
+_PATIENCE_S = 2.0
+"""How long a net may be compiled beside the work: one without room for more shapes is never ready."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ class Looks:
         self._engines: dict[Path, Engine] = {first.path: engine}
         self._coming: dict[Path, Future[Engine]] = {}
         self._styles: dict[tuple[str, str], Style] = {(first.name, first.net): first}
+        self._several: list[Style] = []
+        self._preparing_s: dict[tuple[Path, tuple[int, int]], float] = {}
         self._opener = ThreadPoolExecutor(1, "stylecam-open")
-        self._now = Look(first, engine, first.mix)
+        self._now = self._shown = Look(first, engine, first.mix)
         self._before: Look | None = None
         self._fade_at_s = 0.0
 
@@ -55,8 +60,10 @@ class Looks:
         """The look of the last frame, the newer one while two are faded."""
         return self._now
 
-    def choose(self, name: str, net: str, now_s: float) -> bool:
-        """Take that style from now on, or as soon as it is open; tell whether it is the one shown.
+    def choose(self, name: str, net: str, size_wh: tuple[int, int], now_s: float) -> bool:
+        """Take that style from now on, or as soon as it is open and ready for frames of that size.
+
+        Tells whether it is the one shown. A change in the middle of a fade begins at what is shown then.
 
         Raises StylecamError where it cannot be opened; what was chosen before stays.
         """
@@ -64,9 +71,9 @@ class Looks:
         if found.path == self._now.style.path and found.mix == self._now.mix:
             return True
         engine = self._opened(found)
-        if engine is None:
+        if engine is None or not self._is_ready(engine, found, size_wh, now_s):
             return False
-        self._before, self._fade_at_s = self._now, now_s
+        self._before, self._fade_at_s = self._shown, now_s
         self._now = Look(found, engine, found.mix)
         return True
 
@@ -75,18 +82,22 @@ class Looks:
         before, share = self._before, (now_s - self._fade_at_s) / fade_s if fade_s else 1.0
         if before is None or share >= 1 or before.style.net != self._now.style.net:
             # Between nets of two kinds the governor steps: in a hurry, and hardly to be seen.
-            self._before = None
+            self._before, self._shown = None, self._now
             return self._now.paint(bgr)
         if before.engine is self._now.engine and before.mix and self._now.mix:
             mix = (1 - share) * np.asarray(before.mix) + share * np.asarray(self._now.mix)
-            return _paint(self._now.engine, bgr, tuple(mix.tolist()))
+            self._shown = replace(self._now, mix=tuple(mix.tolist()))
+            return self._shown.paint(bgr)
+        self._shown = self._now
         return blend(before.paint(bgr), self._now.paint(bgr), share)
 
-    def preview(self, name: str, bgr: Pixels) -> Pixels | None:
-        """Return a small frame in any style, None while its net is being opened."""
+    def preview(self, name: str, bgr: Pixels, now_s: float) -> Pixels | None:
+        """Return a small frame in any style, None while its net is being opened or compiled."""
         found = self._find(name, self._now.style.net)
         engine = self._opened(found)
-        return None if engine is None else Look(found, engine, found.mix).paint(bgr)
+        if engine is None or not self._is_ready(engine, found, size_of(bgr), now_s):
+            return None
+        return Look(found, engine, found.mix).paint(bgr)
 
     def prepare(self, net: str, size_wh: tuple[int, int]) -> bool:
         """Make the chosen style ready for frames of that size, beside the work; tell whether it is."""
@@ -106,8 +117,27 @@ class Looks:
     def _find(self, name: str, net: str) -> Style:
         key = (name, net)
         if key not in self._styles:
+            weights = parse_mix(name)
+            if len(weights) > 1:  # as many as a slider has places: each is made anew out of one file
+                return self._find_several(weights, net).mixed(weights)
             self._styles[key] = find_style(name, net)
         return self._styles[key]
+
+    def _find_several(self, weights: Mapping[str, float], net: str) -> Style:
+        for known in self._several:
+            if known.net == net and set(weights) <= set(known.styles):
+                return known
+        self._several.append(read_style(find_style(",".join(weights), net).path))
+        return self._several[-1]
+
+    def _is_ready(self, engine: Engine, style: Style, size_wh: tuple[int, int], now_s: float) -> bool:
+        """Have a net compiled for frames of that size beside the work; tell whether to wait no longer."""
+        key = style.path, size_wh
+        began_s = self._preparing_s.setdefault(key, now_s)
+        if not engine.prepare((1, size_wh[1], size_wh[0], 3), style.mix) and now_s - began_s < _PATIENCE_S:
+            return False
+        del self._preparing_s[key]
+        return True
 
     def _opened(self, style: Style) -> Engine | None:
         if style.path in self._engines:

@@ -37,6 +37,7 @@ class Outlet:
         self.name, self.sink, self.size_wh, self.fps = name, sink, size_wh, fps
         self.meter = Meter()
         self.error: Exception | None = None
+        self.is_told = False
         self._changed = changed
         self._new = Condition()
         self._next: Frame | None = None
@@ -95,7 +96,8 @@ class Outlet:
         failed = self.error.message if isinstance(self.error, StylecamError) else None
         return {
             "name": self.name, "frames": self.meter.frames, "dropped": self.meter.dropped,
-            "fps": round(self.meter.fps, 2), "latency_ms": self.meter.percentiles("latency"), "error": failed,
+            "fps": round(self.meter.fps, 2), "latency_ms": self.meter.percentiles("latency"),
+            "audio_delay_ms": round(self.meter.latency_p50_ms, -1), "error": failed,
         }  # fmt: skip
 
     def _run(self) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from typing import Protocol
 
 import cv2
@@ -18,10 +17,9 @@ from stylecam.frames import Frame, Pixels, resize, size_of
 from stylecam.live.compose import compose
 from stylecam.live.governor import Governor
 from stylecam.live.looks import Looks
-from stylecam.live.names import new_path
 from stylecam.live.previews import Previews
+from stylecam.live.snapshots import Snapshots
 from stylecam.meter import Meter
-from stylecam.pictures import Picture, write_picture
 from stylecam.temporal import Smoother
 
 
@@ -52,21 +50,23 @@ class Painter:
         self.looks, self.controls, self.governor = looks, controls, governor
         self.previews = Previews(looks)
         self.meter = Meter()
-        self._say, self._mask, self._folder = say, mask, folder
+        self._snapshots = Snapshots(controls, folder, say)
+        self._say, self._mask = say, mask
         self._net = looks.now.style.net
         self._smoother = Smoother(0)
-        self._asked: tuple[str, str] = ("", "")
+        self._refused: tuple[str, str] | None = None
         self.net_size_wh: tuple[int, int] | None = None
+        self._original: Pixels | None = None
         self._shown: Frame | None = None
 
     def paint(self, frame: Frame) -> Frame:
         """Return the frame to show, of the size of the one that came in."""
         settings = self.controls.settings
-        original = np.asarray(cv2.flip(frame.bgr, 1), np.uint8) if settings.mirror else frame.bgr
         began_s = self.meter.clock()
+        original = np.asarray(cv2.flip(frame.bgr, 1), np.uint8) if settings.mirror else frame.bgr
         small = original if self.governor is None else resize(original, self.governor.rung.size_wh)
         self.net_size_wh = size_of(small)
-        self._choose(settings)
+        self._choose(settings, self.net_size_wh)
         net_began_s = self.meter.clock()
         painted = self.looks.paint(small, net_began_s, settings.fade_s)
         net_s = self.meter.clock() - net_began_s
@@ -77,26 +77,36 @@ class Painter:
         now_s = self.meter.clock()
         self.meter.count_batch([frame.captured_s], [now_s], net_s)
         self._govern(now_s - began_s, now_s)
-        self.previews.work(original)
-        self._shown = done
-        self.keep_snapshots()
+        self._original, self._shown = original, done
         return done
+
+    def follow_up(self) -> None:
+        """Do what the frame painted last need not wait for: a thumbnail, a snapshot."""
+        if self._original is not None:
+            self.previews.work(self._original)
+        self.keep_snapshots()
 
     def keep_snapshots(self) -> None:
         """Write the frame that is shown beside the work, if that was asked for; on pause too."""
-        if self._shown is not None and self.controls.take_snapshots():
-            self._keep(self._shown)
+        if self._shown is not None:
+            self._snapshots.keep(self._shown)
 
-    def _choose(self, settings: Settings) -> None:
-        """Change style or net where that was asked for and is ready."""
+    def finish(self) -> None:
+        """Keep the snapshot that was asked for last."""
+        if self._shown is not None:
+            self._snapshots.finish(self._shown)
+
+    def _choose(self, settings: Settings, size_wh: tuple[int, int]) -> None:
+        """Change style or net where that was asked for and is ready; one that cannot be is tried once."""
         wanted = (settings.style, self._net if self.governor is None else self.governor.rung.net)
+        if wanted == self._refused:
+            return
         try:
-            self.looks.choose(*wanted, time.perf_counter())
+            self.looks.choose(*wanted, size_wh, time.perf_counter())
+            self._refused = None
         except StylecamError as exc:
-            if wanted == self._asked:  # said already
-                return
+            self._refused = wanted
             self._say(f"style {settings.style} stays out: {exc.message}")
-        self._asked = wanted
 
     def _smooth(self, small: Pixels, painted: Pixels, amount: float) -> Pixels:
         if amount != self._smoother.amount:
@@ -119,15 +129,3 @@ class Painter:
         # The other kind of net is opened when it is needed; until then this one goes on.
         likely = (rung for rung in governor.likely if rung.net == before.net)
         next((rung for rung in likely if not self.looks.prepare(rung.net, rung.size_wh)), None)
-
-    def _keep(self, frame: Frame) -> None:
-        path = new_path(self._folder, ".png")
-
-        def write() -> None:
-            try:
-                write_picture(path, Picture(frame.bgr, frame.alpha))
-                self._say(f"snapshot: {path}")
-            except StylecamError as exc:
-                self._say(f"no snapshot: {exc.message}")
-
-        Thread(target=write, name="stylecam-snapshot").start()  # the program does not end before it

@@ -33,7 +33,7 @@ class Previews:
         return made[0] if made else None
 
     def work(self, bgr: Pixels) -> None:
-        """Make the next one out of a frame, where it is time for one."""
+        """Make the next one out of a frame, where it is time for one and its net is ready."""
         self._frames += 1
         now_s = time.monotonic()
         if self._frames % _EVERY_FRAMES or now_s - self._asked_s > _WANTED_S:
@@ -48,7 +48,7 @@ class Previews:
         small = resize(bgr, fit_long_side(size_of(bgr), min(_LONG_SIDE, max(size_of(bgr)))))
         name = due[self._frames // _EVERY_FRAMES % len(due)]  # one that is not ready yet holds up no other
         try:
-            painted = self._looks.preview(name, small)
+            painted = self._looks.preview(name, small, now_s)
         except StylecamError:  # said when the style itself is chosen
             self._made[name] = (small, now_s)
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from threading import Event, Thread
@@ -69,7 +71,6 @@ class LiveRun:
         self._changed = Event()
         self._error: BaseException | None = None
         self._ended = self._stop = False
-        self._told: set[str] = set()
 
     def attach(
         self, name: str, sink: Sink, size_wh: tuple[int, int] | None = None, fps: float | None = None
@@ -133,22 +134,22 @@ class LiveRun:
 
     def _paint(self, reader: FrameReader, seconds: float | None) -> None:
         """Paint frame after frame; in the painter's thread."""
-        first_s: float | None = None
+        limit = _Limit(seconds)
         try:
             while not self._stop:
                 frame = self._next(reader)
-                if frame is None:
-                    continue
                 self._count(reader)
-                first_s = frame.timestamp_s if first_s is None else first_s
-                if seconds is not None and frame.timestamp_s >= first_s + seconds:
+                if limit.is_reached(frame):
                     break
-                if self.painter.controls.settings.paused:
+                if frame is None or self.painter.controls.settings.paused:
                     self.painter.keep_snapshots()
                 else:
                     self._hand_out(self.painter.paint(frame))
+                    self.painter.follow_up()
+            self.painter.finish()
         except _Ended:
             self._count(reader)
+            self.painter.finish()
         except BaseException as exc:  # raised again by `steps`: nobody looks at a thread
             self._error = exc
         self._ended = True
@@ -189,8 +190,8 @@ class LiveRun:
 
     def _tell(self, outlet: Outlet) -> None:
         """Say once that a sink has died; what is a bug of ours is raised."""
-        if isinstance(outlet.error, StylecamError) and outlet.name not in self._told:
-            self._told.add(outlet.name)
+        if isinstance(outlet.error, StylecamError) and not outlet.is_told:
+            outlet.is_told = True
             self.messages(f"{outlet.name} has stopped: {outlet.error.message}")
         elif outlet.error is not None and not isinstance(outlet.error, StylecamError):
             raise outlet.error
@@ -223,7 +224,8 @@ class LiveRun:
             sink.close()
             self._tell(outlet)
             if outlet.error is None:
-                self.messages(f"recorded: {outlet.name}")
+                got = f"recorded: {outlet.name}" if outlet.meter.frames else "nothing recorded: no frame came"
+                self.messages(got)
         except SinkError as exc:
             self.messages(exc.message)
         self.outlets.remove(outlet)
@@ -235,6 +237,23 @@ class LiveRun:
         died = [outlet.error for outlet in self.outlets if outlet.error is not None]
         if self._error is None and died:
             self._error = died[0]
+
+
+class _Limit:
+    """So many seconds of the source from its first frame on; by the clock where it gives none."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = math.inf if seconds is None else seconds
+        self._first: tuple[float, float] | None = None
+
+    def is_reached(self, frame: Frame | None) -> bool:
+        """Tell whether this frame, or the time at which there is none, lies beyond."""
+        if frame is not None and self._first is None:
+            self._first = frame.timestamp_s, time.monotonic()
+        if self._first is None:
+            return False
+        at_s = time.monotonic() - self._first[1] if frame is None else frame.timestamp_s - self._first[0]
+        return at_s >= self._seconds
 
 
 class _Ended(Exception):

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stylecam.controls import Controls
 from stylecam.errors import SinkOpenError
 from stylecam.frames import Pixels
 from stylecam.sinks.base import Sink
 from stylecam.sinks.spec import SinkSpec
+
+if TYPE_CHECKING:
+    from stylecam.sinks.microphone import Microphone
 
 __all__ = ["SINKS", "LiveLinks", "Sink", "SinkSpec", "kind_of", "open_live_sink", "open_sink"]
 
@@ -34,8 +37,9 @@ _FALLBACK_FPS = 30.0
 class LiveLinks:
     """What the sinks of a live run share with it.
 
-    `figures` is a line for people, `stats` all figures for programs, `previews` a small picture in a
-    style; `page` holds where the page is served, as WebSink's keywords, `sound` what streams carry.
+    `figures` is a line or two for people, `stats` all figures for programs, `previews` a small picture in a
+    style; `page` holds where the page is served, as WebSink's keywords, `sound` what
+    streams carry beside the picture, and recordings too where there is a `microphone`.
     """
 
     controls: Controls
@@ -45,6 +49,7 @@ class LiveLinks:
     say: Callable[[str], None]
     page: Mapping[str, Any]
     sound: str = "silent"
+    microphone: Microphone | None = None
 
 
 def kind_of(name: str) -> str:
@@ -91,7 +96,7 @@ def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Si
     if kind == "stream":
         return make(
             spec.name, size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS, bitrate=spec.bitrate,
-            sound=links.sound, say=links.say,
+            sound=links.sound, microphone=links.microphone, say=links.say,
         )  # fmt: skip
     return make()
 
@@ -99,7 +104,10 @@ def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Si
 def _open_recording(spec: SinkSpec, links: LiveLinks, fps: float | None) -> Sink:
     from stylecam.sinks.recording import RecordingSink
 
-    sink = RecordingSink(Path(spec.name), fps=fps, bitrate=spec.bitrate)
+    sink = RecordingSink(
+        Path(spec.name), fps=fps, bitrate=spec.bitrate, microphone=links.microphone,
+        say=lambda text: links.say(f"{spec.name}: {text}"),
+    )  # fmt: skip
     for note in sink.notes:
         links.say(f"{spec.name}: {note}")
     return sink

@@ -15,10 +15,10 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 import av
 import numpy as np
 
-from stylecam.errors import SinkOpenError
 from stylecam.frames import Pixels
 from stylecam.sinks.encoder import tag_bt709, to_bt709
-from stylecam.sinks.microphone import RATE, Microphone
+from stylecam.sinks.lipsync import stereo
+from stylecam.sinks.microphone import RATE, Samples
 from stylecam.sinks.relay import HEAD, LIVE, Order
 from stylecam.sinks.srt import SrtPipe, pyav_knows_srt
 
@@ -40,22 +40,26 @@ class Broadcast:
         self._pipe = SrtPipe(order.url) if by_program else None
         self._output = av.open(self._pipe or order.url, "w", format=order.container, options=options)
         self._video = self._add_video(order)
-        self._mic = Microphone() if order.sound == "mic" else None
+        self._is_silent = order.sound == "silent"
         self._audio = None if order.sound == "none" else self._add_audio()
         self._samples = 0
         self._output.start_encoding()
 
-    def send(self, number: int, bgr: Pixels) -> None:
-        """Encode a picture as frame `number` and send what is ready, with the sound up to there."""
-        self._send_sound(round((number + 1) / self._rate * RATE) + _LEAD)
+    def send(self, number: int, bgr: Pixels, sound: Samples | None = None) -> None:
+        """Encode a picture as frame `number`, and the `sound` that follows the last; send what is ready.
+
+        A silent stream makes its silence itself.
+        """
+        if self._is_silent:
+            end = round((number + 1) / self._rate * RATE) + _LEAD
+            sound = np.zeros(max(0, end - self._samples), np.float32)
+        self._send_sound(sound)
         picture = to_bt709(bgr, "yuv420p")
         picture.pts, picture.time_base = number, 1 / self._rate
         self._output.mux(self._video.encode(picture))
 
     def close(self) -> None:
         """Send what the encoders still hold and say goodbye."""
-        if self._mic is not None:
-            self._mic.close()
         self._output.mux(self._video.encode(None))
         if self._audio is not None:
             self._output.mux(self._audio.encode(None))
@@ -89,14 +93,11 @@ class Broadcast:
         audio.codec_context.bit_rate = _SOUND_BITRATE
         return audio
 
-    def _send_sound(self, end: int) -> None:
-        if self._audio is None or end <= self._samples:
+    def _send_sound(self, sound: Samples | None) -> None:
+        if self._audio is None or sound is None or not len(sound):
             return
-        count = end - self._samples
-        mono = np.zeros(count, np.float32) if self._mic is None else self._mic.take(count)
-        block = av.AudioFrame.from_ndarray(np.stack([mono, mono]), format="fltp", layout="stereo")
-        block.sample_rate, block.pts, block.time_base = RATE, self._samples, Fraction(1, RATE)
-        self._samples = end
+        block = stereo(sound, self._samples)
+        self._samples += len(sound)
         self._output.mux(self._audio.encode(block))
 
 
@@ -109,7 +110,7 @@ def main() -> None:
             broadcast = Broadcast(order)
             _tell(LIVE)
             _send_frames(broadcast, pipe, (order.size_wh[1], order.size_wh[0], 3))
-        except (av.FFmpegError, OSError, SinkOpenError) as exc:
+        except (av.FFmpegError, OSError) as exc:
             _tell(getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
         else:
             with suppress(av.FFmpegError, OSError):  # nobody is left to tell
@@ -119,10 +120,11 @@ def main() -> None:
 def _send_frames(broadcast: Broadcast, pipe: BufferedReader, shape: tuple[int, int, int]) -> None:
     pixels: Pixels = np.zeros(shape, np.uint8)
     while len(head := pipe.read(HEAD.size)) == HEAD.size:
-        number, is_new = HEAD.unpack(head)
+        number, is_new, count = HEAD.unpack(head)
+        sound = np.frombuffer(pipe.read(4 * count), np.float32)
         if is_new and pipe.readinto(pixels.data.cast("B")) < pixels.size:
             return
-        broadcast.send(number, pixels)
+        broadcast.send(number, pixels, sound)
 
 
 def _tell(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from fractions import Fraction
@@ -26,6 +27,7 @@ _DEPTH = 4
 """Frames that may wait for the encoder: enough to smooth out key frames, 100 MB at 4K."""
 
 _SLICE_S = 0.2
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class FileSink(Sink):
@@ -178,4 +180,11 @@ def unwritable(path: Path, exc: BaseException) -> SinkOpenError:
 
 def cause_of(exc: BaseException) -> str:
     """Return the system's words alone: FFmpeg adds a number and the hidden name."""
-    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+    return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def room_for(exc: BaseException) -> str:
+    """Return what to do about a film that could not be written to its end."""
+    if getattr(exc, "errno", None) in _NO_ROOM:
+        return "make room on its disk"
+    return "look at the disk it goes to, and whether its source plays to the end"

@@ -1,7 +1,9 @@
-"""The microphone, for streams: an optional package, sounddevice, over PortAudio."""
+"""The microphone, for recordings and streams: an optional package, sounddevice, over PortAudio."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from importlib import import_module
 from threading import Lock
 from typing import Any, TypeAlias
@@ -17,49 +19,74 @@ RATE = 48_000
 Samples: TypeAlias = NDArray[np.float32]
 """(N,) float32, one channel, -1..1."""
 
-_FILL = RATE // 20
-"""Samples gathered before any is given, so that the device's blocks leave no gaps: 50 ms."""
+_KEPT = 30 * RATE
+"""Samples kept: the picture they belong to is painted meanwhile."""
 
-_MOST = RATE // 4
-"""Samples kept at most: what is older makes the sound late, and the clocks drift apart."""
+_SLACK = RATE // 50
+"""Blocks whose time stamps are off by less than 20 ms follow each other without a gap."""
+
+_OLDEST_S = 2.0
 
 
 class Microphone:
-    """The default microphone, recording since it was made. Raises SinkOpenError.
+    """The default microphone, recording since it was made, for any number of sinks at once.
 
-    The device fills it in a thread of its own; one thread takes.
+    Each sample has a number: the `time.perf_counter()` at which it was heard, the clock of a
+    frame's `captured_s`, times `RATE`. The device fills it in a thread of its own; any thread reads.
+    Raises SinkOpenError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         device = check_microphone()
+        self._clock = clock
         self._lock = Lock()
-        self._waiting: Samples = np.zeros(0, np.float32)
-        self._filling = True
+        self._ring: Samples = np.zeros(_KEPT, np.float32)
+        self._begin = self._end = number_of(clock())
         try:
+            # The time stamps make up for the latency, and long blocks are not lost beside a busy net.
             self._stream = device.InputStream(
-                samplerate=RATE, channels=1, dtype="float32", latency="low", callback=self._keep
+                samplerate=RATE, channels=1, dtype="float32", latency="high", callback=self._keep
             )
             self._stream.start()
         except device.PortAudioError as exc:
             raise _unopened(exc) from exc
 
-    def take(self, count: int) -> Samples:
-        """Return exactly `count` samples, at once: silence stands where the device was late."""
+    @property
+    def heard(self) -> int:
+        """The number that the next sample will have."""
         with self._lock:
-            needed = count + (_FILL if self._filling else 0)
-            self._filling = len(self._waiting) < needed
-            if self._filling:
-                return np.zeros(count, np.float32)
-            taken, self._waiting = self._waiting[:count], self._waiting[count:]
-            return taken
+            return self._end
+
+    def read(self, begin: int, count: int) -> Samples:
+        """Return `count` samples from number `begin` on: silence where none was, or 30 s ago."""
+        numbers = np.arange(begin, begin + count)
+        with self._lock:
+            is_kept = (numbers >= max(self._begin, self._end - _KEPT)) & (numbers < self._end)
+            return np.where(is_kept, self._ring[numbers % _KEPT], np.float32(0))
 
     def close(self) -> None:
         """Give the device back."""
         self._stream.close()
 
-    def _keep(self, block: NDArray[np.float32], *_: object) -> None:
+    def _keep(self, block: NDArray[np.float32], count: int, times: Any, *_: object) -> None:
+        """Take a block, `times` saying by the device's clock when its first sample was heard."""
+        age_s = times.currentTime - times.inputBufferAdcTime
+        if not 0 < age_s < _OLDEST_S:  # some systems do not tell: it has just come to its end
+            age_s = count / RATE
+        at = number_of(self._clock() - age_s)
         with self._lock:
-            self._waiting = np.concatenate([self._waiting, block[:, 0]])[-_MOST:]
+            if self._begin == self._end:
+                self._begin = self._end = at
+            if abs(at - self._end) <= _SLACK:
+                at = self._end
+            self._ring[np.arange(max(self._end, at - _KEPT), at) % _KEPT] = 0
+            self._ring[np.arange(at, at + count) % _KEPT] = block[:, 0]
+            self._end = at + count
+
+
+def number_of(heard_s: float) -> int:
+    """Return the number of the sample that is heard at `heard_s` of `time.perf_counter()`."""
+    return round(heard_s * RATE)
 
 
 def check_microphone() -> Any:
@@ -69,7 +96,7 @@ def check_microphone() -> Any:
     except ImportError as exc:
         raise SinkOpenError(
             "the microphone cannot be used: the package sounddevice is not installed",
-            "pip install sounddevice, or send silence",
+            'pip install ".[mic]", or send silence',
         ) from exc
     except OSError as exc:  # the Linux package has no PortAudio in it; those for Windows and macOS do
         raise SinkOpenError(

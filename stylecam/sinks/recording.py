@@ -19,6 +19,8 @@ from stylecam.sinks.base import Sink
 from stylecam.sinks.codecs import Encoding
 from stylecam.sinks.encoder import Encoder
 from stylecam.sinks.file import cause_of, check_film_path, unwritable
+from stylecam.sinks.lipsync import SoundTrack
+from stylecam.sinks.microphone import Microphone
 
 _PATIENCE_S = 5.0
 """How long `close` waits for a disk that does not take what it was given."""
@@ -29,11 +31,20 @@ class RecordingSink(Sink):
 
     Nobody can take a live run again, so what is written stays and plays: after `kill -9`, on a full
     disk, when anything else fails. `close` makes an ordinary film of it; without a frame there is no file.
-    One that exists is not touched. `fps` is the nominal rate, `bitrate` in bits a second. Encodes in
-    the thread that calls `write`. Raises SinkOpenError.
+    One that exists is not touched. `fps` is the nominal rate, `bitrate` in bits a second. With a
+    `microphone`, which stays the caller's to close, it has that one's sound, placed as LipSync says; `say`
+    is told where that fails. Encodes in the thread that calls `write`. Raises SinkOpenError.
     """
 
-    def __init__(self, path: Path, *, fps: float | None, bitrate: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: float | None,
+        bitrate: int | None = None,
+        microphone: Microphone | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         suffix = check_film_path(path)
         if suffix == ".y4m":
             raise SinkOpenError(
@@ -47,8 +58,9 @@ class RecordingSink(Sink):
         self._file = _open_new(path)
         try:
             self._encoder = Encoder(
-                cast(BinaryIO, self._file), suffix, fps=fps, encoding=Encoding(bitrate=bitrate), grows=True
-            )
+                cast(BinaryIO, self._file), suffix, fps=fps, encoding=Encoding(bitrate=bitrate), grows=True,
+                sound=None if microphone is None else SoundTrack(microphone, say),
+            )  # fmt: skip
         except BaseException:
             self._let_go()
             raise

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from threading import Event, Thread
@@ -16,11 +17,12 @@ from typing import Literal, Self, TypeAlias
 import numpy as np
 
 from stylecam.frames import Pixels
+from stylecam.sinks.microphone import Samples
 
 Sound: TypeAlias = Literal["silent", "none", "mic"]
 
-HEAD = struct.Struct("<Q?")
-"""Stands before each frame: its number, and whether pixels follow or the last ones hold."""
+HEAD = struct.Struct("<Q?I")
+"""Stands before each frame: its number, whether pixels follow or the last ones hold, how many samples do."""
 
 LIVE = "live"
 """The process answers this once the other side has accepted, or else in a line what is wrong."""
@@ -83,9 +85,13 @@ class Relay:
         self._moved_s = time.monotonic()
         return self.live
 
-    def send(self, number: int, bgr: Pixels | None) -> bool:
-        """Send a frame, or the last one again, as number `number`; False once the process has ended."""
-        sent = self._write(HEAD.pack(number, bgr is not None))
+    def send(self, number: int, bgr: Pixels | None, sound: Sequence[Samples] = ()) -> bool:
+        """Send a frame, or the last one again, as number `number`; False once the process has ended.
+
+        Before it goes the microphone's `sound` that has come since the last one, where that is wanted.
+        """
+        samples = np.concatenate([np.zeros(0, np.float32), *sound])
+        sent = self._write(HEAD.pack(number, bgr is not None, len(samples)) + samples.tobytes())
         if sent and bgr is not None:
             sent = self._write(np.ascontiguousarray(bgr).data.cast("B"))
         self._moved_s = time.monotonic()

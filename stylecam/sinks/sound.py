@@ -8,7 +8,6 @@ from typing import cast
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
 
 # isort: split
-import av
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -44,13 +43,9 @@ class EncodedSound(Track):
         self._resampler = AudioResampler(self._target.format, layout, rate)
 
     def put(self, packet: AnyPacket, cut: Cut) -> list[AnyPacket]:
-        """Decode, resample, encode."""
+        """Decode, resample, encode. A damaged block raises: it is silence then, and the clock goes on."""
         packets: list[AnyPacket] = []
-        try:
-            blocks = packet.decode()
-        except av.FFmpegError:  # a damaged block is silence, and the clock goes on
-            return packets
-        for block in blocks:
+        for block in packet.decode():
             if isinstance(block, AudioFrame) and (block.time or 0.0) >= cut.begin_s:
                 block.pts = _shifted(block, cut)
                 packets += self._encode(self._resampler.resample(block))

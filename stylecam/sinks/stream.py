@@ -14,7 +14,8 @@ from stylecam.backoff import LONGEST_S, Backoff
 from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.frames import Frame, check_size, resize, size_of
 from stylecam.sinks.base import Sink
-from stylecam.sinks.microphone import check_microphone
+from stylecam.sinks.lipsync import LipSync
+from stylecam.sinks.microphone import Microphone
 from stylecam.sinks.relay import Order, Relay, Sound
 from stylecam.sinks.srt import check_srt
 
@@ -28,6 +29,9 @@ _FASTEST_FPS = 120.0
 _LATE_S = 1.0
 """A stream that was held up for longer leaves a hole in its time line; before, it catches up."""
 
+_LEAD_S = 0.064
+"""Sound is sent as soon as it was heard, up to three AAC frames ahead: pictures wait for theirs."""
+
 _JOIN_S = 1.2
 _KILLED_S = 0.5
 
@@ -37,10 +41,10 @@ class StreamSink(Sink):
 
     The newest frame goes out when its turn comes, again where nothing newer has come; times count
     from each connection's first frame in steps of 1/`fps`. `size_wh` is the first frame's by
-    default, made even. `bitrate` is in bits a second, `sound` "silent", "none" or "mic". A
-    connection that fails or breaks is tried again with growing pauses; `say` is told, in this
-    sink's own thread. `peer` names the other side without the secret part of the URL. Raises
-    SinkOpenError for what can never work.
+    default, made even. `bitrate` is in bits a second, `sound` "silent", "none" or "mic": that of
+    `microphone`, else of one of its own, placed as LipSync says. A connection that fails or breaks is
+    tried again with growing pauses; `say` is told, in this sink's own thread. `peer` names the other
+    side without the secret part of the URL. Raises SinkOpenError for what can never work.
     """
 
     def __init__(
@@ -51,10 +55,13 @@ class StreamSink(Sink):
         fps: float = 30.0,
         bitrate: int | None = None,
         sound: Sound = "silent",
+        microphone: Microphone | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         parts = _check_url(url)
         _check_choices(fps, bitrate, sound)
+        self._own_mic = Microphone() if sound == "mic" and microphone is None else None
+        self._mic = (microphone or self._own_mic) if sound == "mic" else None
         self.peer = _without_key(url)
         self.frames = 0
         self._url, self._container = _with_packet_size(url, parts), CONTAINERS[parts.scheme]
@@ -91,6 +98,8 @@ class StreamSink(Sink):
         if self._relay is not None and self._thread.is_alive():
             self._relay.kill()  # it waits for the other side to take what was sent
             self._thread.join(_KILLED_S)
+        if self._own_mic is not None:
+            self._own_mic.close()
 
     def _run(self) -> None:
         try:
@@ -134,10 +143,14 @@ class StreamSink(Sink):
         self._send(relay)
         return "" if self._closed.is_set() else f"connection lost ({relay.last_words()})"
 
+    def _tell(self, text: str) -> None:
+        self._say(f"{self.peer}: {text}")
+
     def _send(self, relay: Relay) -> None:
         start_s = time.perf_counter()
         number = 0
         sent: Frame | None = None
+        sync = None if self._mic is None else LipSync(self._mic, self._tell)
         while not self._closed.is_set():
             early_s = start_s + number / self._fps - time.perf_counter()
             if early_s > 0 and self._closed.wait(early_s):
@@ -146,7 +159,11 @@ class StreamSink(Sink):
                 number = math.ceil((time.perf_counter() - start_s) * self._fps)
             frame = self._newest
             assert frame is not None
-            if not relay.send(number, None if frame is sent else resize(frame.bgr, relay.order.size_wh)):
+            if sync is not None and frame is not sent:
+                sync.place(number / self._fps, frame.captured_s)
+            sound = () if sync is None else tuple(sync.take((number + 1) / self._fps + _LEAD_S))
+            bgr = None if frame is sent else resize(frame.bgr, relay.order.size_wh)
+            if not relay.send(number, bgr, sound):
                 return
             sent, number, self.frames = frame, number + 1, self.frames + 1
 
@@ -190,8 +207,6 @@ def _check_choices(fps: float, bitrate: int | None, sound: str) -> None:
         raise SinkOpenError(f"a stream at {bitrate} bits a second is out of range", "4000000 is usual")
     if sound not in get_args(Sound):
         raise SinkOpenError(f'sound "{sound}" is not known', f"use one of {', '.join(get_args(Sound))}")
-    if sound == "mic":
-        check_microphone()
 
 
 def _with_packet_size(url: str, parts: SplitResult) -> str:

@@ -51,7 +51,10 @@ class Track(ABC):
 
     @abstractmethod
     def put(self, packet: AnyPacket, cut: Cut) -> list[AnyPacket]:
-        """Take one packet of the source; return what is to be muxed."""
+        """Take one packet of the source; return what is to be muxed.
+
+        Raises av.FFmpegError for a damaged one, ValueError for one of another rate or layout.
+        """
 
     def flush(self) -> list[AnyPacket]:
         """Return what is still held back, once the last packet is in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 _CONTAINER_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
+_FAILURES = 100
+"""So many times in a row may a film's reader fail before the rest of its tracks is given up."""
+
 _TICK = Fraction(1, av.time_base)
 
 
@@ -58,6 +61,7 @@ class Tracks:
         self._cut = Cut(self._start_s)
         self._packets: Iterator[AnyPacket] = iter(())
         self._waiting: AnyPacket | None = None
+        self._damaged: dict[int, list[float]] = {}
 
     def plan_for(self, suffix: str) -> None:
         """Decide what becomes of each track in a film that is to end in `suffix`, before there is one."""
@@ -75,6 +79,22 @@ class Tracks:
             self.notes.append(f"attachments are left out: {suffix} has no place for them")
         if self._covers() and container.kind not in ("mp4", "matroska"):
             self.notes.append(f"the cover picture is left out: {suffix} has no place for it")
+        self.notes += [f"the data of track {stream.index} left out" for stream in self._data()]
+
+    def options(self, kind: str) -> dict[str, str]:
+        """Return what a container (FFmpeg's name) is to be opened with, so that it holds all tags.
+
+        Names like com.apple.quicktime.make go into a list of keys, which FFmpeg writes in place of the
+        ordinary tags of .mp4: only where there are such names, for fewer programs look there.
+        """
+        keyed = kind in ("mp4", "mov") and any("." in name for name in self._tags())
+        return {"movflags": "+faststart+use_metadata_tags"} if keyed else {}
+
+    def lost_tags(self, film: Path) -> list[str]:
+        """Return the names of the tags that did not get into a finished film."""
+        with av.open(str(film), metadata_errors="replace") as finished:
+            kept = {name.lower() for name in finished.metadata}
+        return sorted(name for name in self._tags() if name.lower() not in kept)
 
     def attach(self, output: OutputContainer, cut_at_s: Fraction | None, end_s: float | None) -> None:
         """Add all streams, tags and chapters to `output`, before its first packet.
@@ -86,15 +106,13 @@ class Tracks:
             self._cut = Cut(zero_s, float(zero_s))
         for track in self._tracks.values():
             track.attach(output)
-        tags = content_tags(self._film.metadata)
-        output.metadata.update({key: tags[key] for key in tags if key.lower() not in _CONTAINER_TAGS})
+        output.metadata.update(self._tags())
         output.set_chapters(self._chapters(end_s))
         self._attach_files(output)
         output.mux(self._attach_covers(output))
         sources = [track.source for track in self._tracks.values()]
         if sources:
-            # At the end FFmpeg gives one empty packet per stream, which only a decoder needs.
-            self._packets = (packet for packet in self._film.demux(*sources) if packet.size)
+            self._packets = self._demuxed(sources)
             self._waiting = next(self._packets, None)
 
     def label_video(self, video: av.VideoStream) -> None:
@@ -110,29 +128,61 @@ class Tracks:
         """Mux what begins before `until_s` of the new film; sound never runs ahead of the picture."""
         until_s += float(self._cut.zero_s)
         while self._waiting is not None and span_of(self._waiting)[0] < until_s:
-            output.mux(self._tracks[self._waiting.stream.index].put(self._waiting, self._cut))
+            self._put(output, self._waiting)
             self._waiting = next(self._packets, None)
 
     def whole_end_s(self, last_s: float, frame_s: float) -> float | None:
         """Return when the source's picture ends, in the new film's seconds, if it came through whole.
 
-        That is when a picture at `last_s` is its last one, give or take half of `frame_s`; None if not.
+        That is when a picture at `last_s` is its last one, give or take half of `frame_s`, and it ends
+        `frame_s` later where the container does not say when; None if not.
         """
         if self._video is None:
             return None
         begins_s, ends_s = last_span(self._path, self._video.index)
-        zero_s = float(self._cut.zero_s)
-        return ends_s - zero_s if last_s + frame_s / 2 >= begins_s - zero_s else None
+        ahead_s = last_s - (begins_s - float(self._cut.zero_s))
+        if ahead_s < -frame_s / 2:
+            return None
+        # Of the last packet how long it lasts is to be trusted: MPEG-PS miscounts times after seeking.
+        lasts_s = ends_s - begins_s or frame_s
+        return last_s + lasts_s if ahead_s <= frame_s / 2 else ends_s - float(self._cut.zero_s)
 
     def finish(self, output: OutputContainer, end_s: float) -> None:
         """Mux what is left, up to `end_s` of the new film."""
         self.copy_until(output, end_s)
         for track in self._tracks.values():
             output.mux(track.flush())
+        for index, times_s in self._damaged.items():
+            self.notes.append(
+                f"damaged packets of track {index}: {len(times_s)} left out, the first at {times_s[0]:.3f} s"
+            )
 
     def close(self) -> None:
         """Close the film it all comes from."""
         self._film.close()
+
+    def _demuxed(self, sources: Sequence[Stream]) -> Iterator[AnyPacket]:
+        """Yield the packets of these tracks, those after what cannot be read too."""
+        failures = 0
+        while failures < _FAILURES:
+            try:
+                for packet in self._film.demux(*sources):
+                    if packet.size:  # at the end FFmpeg gives an empty one per stream, for decoders
+                        failures = 0
+                        yield packet
+                return
+            except av.InvalidDataError:
+                failures += 1
+
+    def _put(self, output: OutputContainer, packet: AnyPacket) -> None:
+        """Hand a packet to its track; one that is damaged costs itself alone."""
+        index, at_s = packet.stream.index, span_of(packet)[0] - float(self._start_s)
+        try:
+            output.mux(self._tracks[index].put(packet, self._cut))
+        except (av.FFmpegError, ValueError) as exc:
+            if isinstance(exc, (OSError, MemoryError)):  # not the packet's fault: a full disk
+                raise
+            self._damaged.setdefault(index, []).append(at_s)
 
     def _plan(self, stream: Stream, container: Container, codecs: set[str], suffix: str) -> Track | None:
         name = _codec_of(stream)
@@ -147,6 +197,23 @@ class Tracks:
             return ConvertedSubtitles(stream, container.subtitles)
         self.notes.append(f"{what} of track {stream.index} left out: {suffix} cannot hold it")
         return None
+
+    def _tags(self) -> dict[str, str]:
+        """Return the film's own tags."""
+        tags = content_tags(self._film.metadata)
+        return {name: tags[name] for name in tags if name.lower() not in _CONTAINER_TAGS}
+
+    def _data(self) -> list[Stream]:
+        """Return the tracks of neither pictures, sound nor text, which nobody carries over.
+
+        Chapters and timecodes have such a track in .mp4 too; they are written anew.
+        """
+        chapters = bool(self._film.chapters())
+        found = [stream for stream in self._film.streams if stream.type == "data"]
+        return [
+            stream for stream in found
+            if "timecode" not in stream.metadata and not (chapters and stream.name == "bin_data")
+        ]  # fmt: skip
 
     def _covers(self) -> list[av.VideoStream]:
         return [v for v in self._film.streams.video if v.disposition & Disposition.attached_pic]

@@ -18,14 +18,15 @@ from stylecam.keys import HELP, name_of, press
 from stylecam.sinks.base import Sink
 
 _TITLE = "stylecam"
+_ROUND = tuple((x, y, 0) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 _HINT = 'record to a file instead (a name ending in .mp4), or use "null"'
 
 
 class WindowSink(Sink):
     """Show frames; what its keys do is in `keys`. q, Esc or closing the window sets `wants_quit`.
 
-    Make, write and close it on the main thread: macOS and Qt allow no other. `figures` gives the line that
-    is drawn into a corner. Raises SinkOpenError where there is no display.
+    Make, write and close it on the main thread: macOS and Qt allow no other. `figures` gives the lines that
+    are drawn into a corner. Raises SinkOpenError where there is no display.
     """
 
     on_main_thread = True
@@ -82,7 +83,7 @@ class WindowSink(Sink):
     def _labelled(self, bgr: Pixels) -> Pixels:
         wanted = self._controls is None or self._controls.settings.figures
         if self._figures is not None and wanted:
-            bgr = with_text(bgr, [self._figures()])
+            bgr = with_text(bgr, self._figures().splitlines())
         return with_text(bgr, HELP, at_top=True) if self._help else bgr
 
     def _press(self, key: str) -> None:
@@ -103,16 +104,23 @@ def _is_visible() -> bool:
 
 def with_text(bgr: Pixels, lines: Sequence[str], at_top: bool = False) -> Pixels:
     """Return a copy with lines of text in the lower (or upper) left corner, legible on any ground."""
-    scale = max(0.4, bgr.shape[0] / 900)
+    scale = _fitting(max(0.4, bgr.shape[0] / 900), lines, bgr.shape[1])
     step = round(32 * scale)
     first = step if at_top else bgr.shape[0] - round(14 * scale) - step * (len(lines) - 1)
     shown = bgr.copy()
     for row, line in enumerate(lines):
         place = (round(12 * scale), first + row * step)
-        for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-            width = max(1, round(thickness * scale))
-            cv2.putText(shown, line, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+        # The ground is the same letters, moved: thicker ones are wider in some versions of OpenCV.
+        for across, down, level in (*_ROUND, (0, 0, 255)):
+            at, colour = (place[0] + across, place[1] + down), (level, level, level)
+            cv2.putText(shown, line, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
     return np.asarray(shown, np.uint8)
+
+
+def _fitting(scale: float, lines: Sequence[str], width: int) -> float:
+    """Return that scale of the letters, or the smaller one at which every line lies within `width` pixels."""
+    widest = max((cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)[0][0] for line in lines), default=0)
+    return min(scale, max(0.25, width / (widest + 24)))
 
 
 def display_problem() -> str:

@@ -102,7 +102,15 @@ class Cameras:
         """Take pictures from this page until it leaves or another one comes."""
         before, self._current = self._current, socket
         if before is not None:
-            await before.close(_TAKEN_OVER, "another page sends its camera now")
+            with suppress(WebSocketDisconnect, RuntimeError):  # it may have gone by itself, a moment ago
+                await before.close(_TAKEN_OVER, "another page sends its camera now")
+        try:
+            await self._take_all(socket)
+        finally:
+            if self._current is socket:
+                self._current = None
+
+    async def _take_all(self, socket: WebSocket) -> None:
         await socket.send_json({"size_wh": self._feed.size_wh, "fps": _CAMERA_FPS})
         while self._current is socket:
             message = await socket.receive()
@@ -110,8 +118,6 @@ class Cameras:
                 break
             await socket.send_json(self._take(message.get("bytes") or b""))
             await asyncio.sleep(1 / MOST_FPS)
-        if self._current is socket:
-            self._current = None
 
     def _take(self, jpeg: bytes) -> dict[str, Any]:
         try:

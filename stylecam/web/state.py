@@ -20,7 +20,7 @@ _EXAMPLE = {"style": "starry:0.6,wave:0.4", "strength": 0.8, "mirror": True}
 
 
 def state_routes(run: LiveRun) -> APIRouter:
-    """Return the routes under /api/state, /api/stats and /api/snapshot."""
+    """Return the routes under /api/state, /api/stats, /api/snapshot and /api/quit."""
     router = APIRouter(tags=["state"])
     asked_s = [-_PAUSE_S]
 
@@ -48,6 +48,12 @@ def state_routes(run: LiveRun) -> APIRouter:
         asked_s[0] = time.monotonic()
         run.controls.ask_snapshot()
         return {"asked": True}
+
+    @router.post("/api/quit", status_code=202)
+    async def end_run() -> dict[str, bool]:
+        """End the run: recordings are closed and kept, streams and the virtual camera go off the air."""
+        run.controls.quit()
+        return {"ending": True}
 
     return router
 

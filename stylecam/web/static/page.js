@@ -13,7 +13,7 @@ const FIRST_PREVIEW_MS = 2000;
 const PREVIEW_MS = 20000;
 
 /** What the server said last, and on top of it what this page has changed and not yet heard back. */
-const page = { state: null, settings: {}, asked: {}, sent: {}, course: [], online: false, recordedSince: 0 };
+const page = { state: null, settings: {}, asked: {}, sent: {}, course: [], online: false, ended: false, recordedSince: 0 };
 
 // ---- changing settings: at most one request under way, the newest value of each setting in the next
 
@@ -207,15 +207,16 @@ function showStats(stats) {
   $("fps-aim").textContent = stats.target_fps ? `of ${fixed(stats.target_fps, 0)}` : "";
   $("latency-now").textContent = fixed(latency.p50, 0);
   $("latency-p95").textContent = `p95 ${fixed(latency.p95, 0)}`;
-  $("badge").hidden = !page.settings.figures;
+  $("badge").hidden = !page.settings.figures || !stats.frames;
   $("badge").textContent = `${fixed(stats.fps, 1)} fps · ${fixed(latency.p50, 0)} ms`;
   drawCharts();
   showFacts(stats);
   list($("sinks"), stats.sinks ?? [], sinkLine);
   list($("messages"), (stats.messages ?? []).slice(-3), (text) => element("li", text));
   tellNews(stats.messages ?? []);
-  $("obs-delay").hidden = !stats.audio_delay_ms;
-  $("delay").textContent = `${fixed(stats.audio_delay_ms, 0)} ms`;
+  const delayMs = (stats.sinks ?? []).find(({ name }) => name === "web")?.audio_delay_ms ?? stats.audio_delay_ms;
+  $("obs-delay").hidden = !delayMs;
+  $("delay").textContent = `${fixed(delayMs, 0)} ms`;
   $("obs-size").textContent = stats.size_wh ? `, ${size(stats.size_wh)} pixels` : "";
 }
 
@@ -243,7 +244,8 @@ function showFacts(stats) {
 function sinkLine(sink) {
   const line = element("li", "");
   const lost = sink.dropped ? `, ${sink.dropped} dropped` : "";
-  line.append(element("span", sink.name), element("span", `${sink.frames} frames${lost}`));
+  const late = sink.frames ? `, ${fixed(sink.latency_ms?.p50, 0)} ms, p95 ${fixed(sink.latency_ms?.p95, 0)}` : "";
+  line.append(element("span", sink.name), element("span", `${sink.frames} frames${lost}${late}`));
   if (sink.error) {
     line.className = "bad";
     line.append(element("em", sink.error));
@@ -281,7 +283,8 @@ function toast(text, bad = false) {
 function showLink(online) {
   page.online = online;
   document.body.classList.toggle("offline", !online);
-  $("link").textContent = online ? "live" : "connection lost, trying again";
+  page.ended = page.ended && !online;
+  $("link").textContent = online ? "live" : page.ended ? "ended" : "connection lost, trying again";
 }
 
 keepConnected(({ onGood }) => {
@@ -387,16 +390,21 @@ async function takeSnapshot() {
   if (await call("/api/snapshot", "POST")) toast("Snapshot taken");
 }
 
+async function endRun() {
+  page.ended = Boolean(await call("/api/quit", "POST"));
+  if (page.ended) $("camera-stop").click(); // its light would stay on
+}
+
 const keys = {
   c: () => flip("color"), m: () => flip("mirror"), s: () => flip("split"), f: () => flip("figures"),
   r: () => flip("recording"), " ": () => flip("paused"), p: takeSnapshot, b: stepKeep,
-  h: () => $("help").showModal(),
+  h: () => $("help").showModal(), q: () => $("end").showModal(),
   ArrowLeft: () => stepStyle(-1), ArrowRight: () => stepStyle(1),
   ArrowUp: () => stepStrength(STEP), ArrowDown: () => stepStrength(-STEP),
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !page.state || $("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !page.state || document.querySelector("dialog[open]")) return;
   const own = event.target.closest("input, textarea, select"); // arrows belong to the slider they are in
   if (own && (own.type === "text" || event.key.startsWith("Arrow") || event.key === " ")) return;
   if (event.key === " " && event.target.closest("button, a")) return;
@@ -414,6 +422,11 @@ for (const radio of document.querySelectorAll("[name=keep]")) radio.onchange = (
 $("record").onclick = () => flip("recording");
 $("pause").onclick = () => flip("paused");
 $("snapshot").onclick = takeSnapshot;
+$("end-open").onclick = () => $("end").showModal();
+$("end").onclose = () => {
+  if ($("end").returnValue === "end") endRun();
+  $("end").returnValue = "";
+};
 $("help-open").onclick = () => $("help").showModal();
 $("full").hidden = !$("stage").requestFullscreen;
 $("full").onclick = () => $("stage").requestFullscreen();

@@ -1,0 +1,104 @@
+"""The microphone's sound, placed so that it fits the pictures of one film or stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
+
+# isort: split
+import av
+import numpy as np
+from av.container import OutputContainer
+
+from stylecam.sinks.microphone import RATE, Microphone, Samples, number_of
+
+_SLIP = RATE // 25
+"""Sound that is off by more than 40 ms on average is moved; viewers notice from 45 ms on (ITU-R BT.1359)."""
+
+_EASE = 0.1
+_PATIENCE = RATE
+"""How much sound may be missing before silence takes its place: a second."""
+
+_BITS = 128_000
+
+
+class LipSync:
+    """Cut from what `microphone` hears the sound of one film or stream, in order.
+
+    A painted picture is shown late, by the latency; the sound of that moment was heard when the
+    picture was captured. Pictures (`captured_s`) and samples are stamped by the same clock,
+    `time.perf_counter()`, so the sound at a film's time t is what was heard at `captured_s` of the picture
+    shown at t. Where the latency changes, the sound is moved once, by a gap or a repetition, when it is
+    off by 40 ms on average. What the microphone fails to give is silence, told to `say` once.
+    """
+
+    def __init__(self, microphone: Microphone, say: Callable[[str], None]) -> None:
+        self._microphone, self._say = microphone, say
+        self._origin: int | None = None
+        self._off = 0.0
+        self._taken = 0
+        self._is_told = False
+
+    def place(self, shown_s: float, captured_s: float) -> None:
+        """Take note that the picture captured at `captured_s` is shown at `shown_s` of the film."""
+        origin = number_of(captured_s - shown_s)
+        if self._origin is None:
+            self._origin = origin
+        self._off += (origin - self._origin - self._off) * _EASE
+        if abs(self._off) > _SLIP:
+            self._origin += round(self._off)
+            self._off = 0.0
+
+    def take(self, until_s: float, *, whole: bool = False) -> Iterator[Samples]:
+        """Yield the sound up to `until_s` of the film, a second at most at a time, as far as it was heard.
+
+        With `whole` silence stands for what was not heard yet.
+        """
+        if self._origin is None:
+            return
+        end = round(until_s * RATE)
+        heard = self._microphone.heard - self._origin
+        if heard < end - _PATIENCE and not self._is_told:
+            self._is_told = True
+            self._say("the microphone gives no more sound: silence in its place")
+        end = end if whole else min(end, max(heard, end - _PATIENCE))
+        while self._taken < end:
+            count = min(end - self._taken, RATE)
+            yield self._microphone.read(self._origin + self._taken, count)
+            self._taken += count
+
+
+class SoundTrack:
+    """The microphone's sound encoded into a recording as it grows; times in the film's seconds."""
+
+    def __init__(self, microphone: Microphone, say: Callable[[str], None]) -> None:
+        self._sync = LipSync(microphone, say)
+        self.place = self._sync.place
+        self._pts = 0
+
+    def attach(self, output: OutputContainer, codec: str) -> None:
+        """Add a stream of `codec`, "aac" or "libopus"."""
+        audio = output.add_stream(codec, rate=RATE, layout="stereo")
+        assert isinstance(audio, av.AudioStream)
+        audio.bit_rate = _BITS
+        self._audio = audio
+
+    def put_until(self, output: OutputContainer, until_s: float, *, whole: bool = False) -> None:
+        """Encode and mux what was heard up to there."""
+        for mono in self._sync.take(until_s, whole=whole):
+            output.mux(self._audio.encode(stereo(mono, self._pts)))
+            self._pts += len(mono)
+
+    def finish(self, output: OutputContainer, end_s: float) -> None:
+        """Mux the rest, up to the film's end."""
+        self.put_until(output, end_s, whole=True)
+        output.mux(self._audio.encode(None))
+
+
+def stereo(mono: Samples, pts: int) -> av.AudioFrame:
+    """Return samples as an encoder takes them, the first being number `pts` of the stream."""
+    block = av.AudioFrame.from_ndarray(np.stack([mono, mono]), format="fltp", layout="stereo")
+    block.sample_rate, block.pts, block.time_base = RATE, pts, Fraction(1, RATE)
+    return block
