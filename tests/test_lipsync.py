@@ -1,11 +1,16 @@
-"""The microphone's sound in recordings: that of the moment at which each picture was captured."""
+"""The microphone's sound in recordings and streams: that of the moment at which each picture was captured."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
 
@@ -16,12 +21,15 @@ import pytest
 from fakemic import FakeSound, fake_sound  # noqa: F401
 from films import pictures_of
 from test_recording import SmallDisk
+from test_stream import Listener, free_port
 
 from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.frames import Frame
+from stylecam.sinks import relay, stream
 from stylecam.sinks.lipsync import LipSync
 from stylecam.sinks.microphone import RATE, Microphone
 from stylecam.sinks.recording import RecordingSink
+from stylecam.sinks.stream import StreamSink
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".webm"]
 FPS = 30
@@ -165,12 +173,116 @@ def test_a_microphone_that_fails_is_told_and_the_pictures_go_on(
     assert begin_s + len(sound) / RATE == pytest.approx(5, abs=0.06)
 
 
-def test_a_latency_that_changes_moves_the_sound(microphone: Microphone) -> None:
-    sync = LipSync(microphone, lambda text: None)
+def test_a_latency_that_changes_moves_the_sound_once_and_all_the_way(microphone: Microphone) -> None:
+    sync, origins = LipSync(microphone, lambda text: None), set[int | None]()
     for index in range(200):
-        later_s = 0.2 if index > 20 else 0.0
+        later_s = 0.2 if index > 20 else 0.3 if index in (9, 15) else 0.0  # two that are late move nothing
         sync.place(index / FPS, CAPTURED_S + index / FPS - later_s)
-    assert sync._origin == pytest.approx((CAPTURED_S - 0.2) * RATE, abs=0.041 * RATE)
+        origins.add(sync._origin)
+    assert origins == {round(CAPTURED_S * RATE), round((CAPTURED_S - 0.2) * RATE)}
+
+
+BLOCK_S = 0.01
+HEARD_LATE_S = 0.1
+
+
+class Stage(Event):
+    """Each second a flash and a noise begin together; time goes on only while the stream waits for it.
+
+    The device gives its sound a tenth of a second late, and `net_fps` frames a second are written
+    `late_s` after they were captured: so what is sent depends on no machine's speed.
+    """
+
+    def __init__(
+        self, clock: Clock, fake: FakeSound, net_fps: float, late_s: Callable[[float], float]
+    ) -> None:
+        super().__init__()
+        self._clock, self._fake = clock, fake
+        self._net_fps, self._late_s = net_fps, late_s
+        self._heard_s = clock.now_s
+        self._written = 0
+        self.sink: StreamSink | None = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        end_s = self._clock.now_s + (timeout or 0.0)
+        while self._clock.now_s < end_s - 1e-9:
+            self._clock.now_s = min(end_s, self._clock.now_s + BLOCK_S / 2)
+            self._go_on(self._clock.now_s)
+        time.sleep((timeout or 0.0) / 4)  # not as fast as a listener may lose datagrams
+        return self.is_set()
+
+    def _go_on(self, now_s: float) -> None:
+        while self._heard_s + BLOCK_S + HEARD_LATE_S <= now_s:
+            at_s = self._heard_s + np.arange(round(BLOCK_S * RATE)) / RATE
+            noise = np.random.default_rng(1).uniform(-0.5, 0.5, len(at_s)).astype(np.float32)
+            self._fake.hear(np.where(is_on(at_s), noise, np.float32(0)), now_s - self._heard_s)
+            self._heard_s += BLOCK_S
+        while self.sink is not None and self.due_s() <= now_s:
+            self.sink.write(self.next_frame())
+
+    def due_s(self) -> float:
+        captured_s = CAPTURED_S + self._written / self._net_fps
+        return captured_s + self._late_s(captured_s - CAPTURED_S)
+
+    def next_frame(self) -> Frame:
+        captured_s = CAPTURED_S + self._written / self._net_fps
+        self._written += 1
+        light = 255 if is_on(captured_s) else 20
+        return Frame(np.full((SIZE[1], SIZE[0], 3), light, np.uint8), captured_s, captured_s)
+
+
+def is_on(at_s: np.ndarray | float) -> np.ndarray:
+    """Whether flash and noise are on: for 0.3 s of every second."""
+    return np.asarray((np.asarray(at_s) + 1e-6) % 1 < 0.3)
+
+
+def offsets_ms(listener: Listener) -> list[float]:
+    """By how much each flash is seen after the noise that began with it."""
+    lit = [(float(p.time or 0), p.to_ndarray(format="gray").mean() > 99) for p in listener.pictures]
+    flashes = [at_s for (at_s, on), (_, before) in zip(lit[1:], lit, strict=False) if on and not before]
+    loud = np.concatenate(
+        [float(b.time or 0) + np.flatnonzero(np.abs(b.to_ndarray()[0]) > 0.2) / RATE for b in listener.sounds]
+    )
+    clicks = loud[np.diff(loud, prepend=loud[0] - 1) > 0.3]
+    return [float(1000 * (flash_s - clicks[np.abs(clicks - flash_s).argmin()])) for flash_s in flashes]
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize("protocol", ["udp", pytest.param("rtmp", marks=slow)])
+@pytest.mark.parametrize(
+    ("net_fps", "late_s", "settled"),
+    [
+        (30, lambda at_s: 0.3, 0),
+        pytest.param(30, lambda at_s: 0.02, 0, marks=slow),  # seen before it is heard
+        (8, lambda at_s: 0.7, 0),
+        pytest.param(30, lambda at_s: 0.1 if at_s < 1.5 else 0.6, 3, marks=slow),
+        pytest.param(30, lambda at_s: 0.6 if at_s < 1.5 else 0.1, 3, marks=slow),
+    ],
+    ids=["late", "soon", "slow net", "later", "sooner"],
+)
+def test_a_listener_sees_and_hears_together(
+    protocol: str, net_fps: float, late_s: Callable[[float], float], settled: int, clock: Clock,
+    microphone: Microphone, fake_sound: FakeSound, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:  # fmt: skip
+    stage = Stage(clock, fake_sound, net_fps, late_s)
+    monkeypatch.setattr(stream, "Event", lambda: stage)
+    monkeypatch.setattr(stream, "time", SimpleNamespace(perf_counter=clock, monotonic=time.monotonic))
+    monkeypatch.setattr(relay, "_PATIENCE_S", 60)
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    url = f"{protocol}://127.0.0.1:{free_port(kind)}" + "/live/key" * (protocol == "rtmp")
+    listener = Listener(url, 6 * FPS)
+    with StreamSink(url, fps=FPS, sound="mic", microphone=microphone) as sink:
+        while stage.due_s() > clock.now_s:
+            stage.wait(BLOCK_S)
+        sink.write(stage.next_frame())
+        clock.now_s += 0.1  # the connection takes a while, and the frame grows old
+        stage.sink = sink
+        listener.join()
+    offsets = offsets_ms(listener)[settled:]
+    assert len(offsets) >= 2
+    assert offsets == pytest.approx([0] * len(offsets), abs=40)
 
 
 def test_one_microphone_serves_several_and_keeps_its_time(

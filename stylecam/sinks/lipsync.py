@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from statistics import median_low
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
 
@@ -15,9 +17,11 @@ from av.container import OutputContainer
 from stylecam.sinks.microphone import RATE, Microphone, Samples, number_of
 
 _SLIP = RATE // 25
-"""Sound that is off by more than 40 ms on average is moved; viewers notice from 45 ms on (ITU-R BT.1359)."""
+"""Sound that is off by more than 40 ms is moved; viewers notice from 45 ms on (ITU-R BT.1359)."""
 
-_EASE = 0.1
+_RECENT = 9
+"""By the median of so many pictures: one that is late moves nothing, and a move goes all the way at once."""
+
 _PATIENCE = RATE
 """How much sound may be missing before silence takes its place: a second."""
 
@@ -31,13 +35,13 @@ class LipSync:
     picture was captured. Pictures (`captured_s`) and samples are stamped by the same clock,
     `time.perf_counter()`, so the sound at a film's time t is what was heard at `captured_s` of the picture
     shown at t. Where the latency changes, the sound is moved once, by a gap or a repetition, when it is
-    off by 40 ms on average. What the microphone fails to give is silence, told to `say` once.
+    off by 40 ms for some pictures. What the microphone fails to give is silence, told to `say` once.
     """
 
     def __init__(self, microphone: Microphone, say: Callable[[str], None]) -> None:
         self._microphone, self._say = microphone, say
         self._origin: int | None = None
-        self._off = 0.0
+        self._recent = deque[int](maxlen=_RECENT)
         self._taken = 0
         self._is_told = False
 
@@ -46,10 +50,10 @@ class LipSync:
         origin = number_of(captured_s - shown_s)
         if self._origin is None:
             self._origin = origin
-        self._off += (origin - self._origin - self._off) * _EASE
-        if abs(self._off) > _SLIP:
-            self._origin += round(self._off)
-            self._off = 0.0
+        self._recent.append(origin)
+        middle = median_low(self._recent)
+        if len(self._recent) == _RECENT and abs(middle - self._origin) > _SLIP:
+            self._origin = middle
 
     def take(self, until_s: float, *, whole: bool = False) -> Iterator[Samples]:
         """Yield the sound up to `until_s` of the film, a second at most at a time, as far as it was heard.

@@ -32,6 +32,8 @@ _LATE_S = 1.0
 _LEAD_S = 0.064
 """Sound is sent as soon as it was heard, up to three AAC frames ahead: pictures wait for theirs."""
 
+_STALE_S = 1.0
+_LOOK_S = 0.005
 _JOIN_S = 1.2
 _KILLED_S = 0.5
 
@@ -143,14 +145,22 @@ class StreamSink(Sink):
         self._send(relay)
         return "" if self._closed.is_set() else f"connection lost ({relay.last_words()})"
 
+    def _wait_for_newer(self) -> None:
+        """Let the frame go by that has waited for the connection: later ones will not be as old when sent."""
+        old, until_s = self._newest, time.perf_counter() + _STALE_S
+        while self._newest is old and time.perf_counter() < until_s and not self._closed.wait(_LOOK_S):
+            pass
+
     def _tell(self, text: str) -> None:
         self._say(f"{self.peer}: {text}")
 
     def _send(self, relay: Relay) -> None:
+        sync = None if self._mic is None else LipSync(self._mic, self._tell)
+        if sync is not None:
+            self._wait_for_newer()
         start_s = time.perf_counter()
         number = 0
         sent: Frame | None = None
-        sync = None if self._mic is None else LipSync(self._mic, self._tell)
         while not self._closed.is_set():
             early_s = start_s + number / self._fps - time.perf_counter()
             if early_s > 0 and self._closed.wait(early_s):
