@@ -21,6 +21,8 @@ class FakeSound:
     def __init__(self, problem: str = "") -> None:
         self._problem = problem
         self.closed = False
+        self.is_plugged = self._is_listed = True
+        self.opened = self.listed = 0
 
     def query_devices(self, kind: str) -> None:
         assert kind == "input"
@@ -29,8 +31,23 @@ class FakeSound:
 
     def InputStream(self, *, samplerate: int, callback: Any, **_: Any) -> FakeSound:
         assert samplerate == RATE
+        if not self.is_plugged or not self._is_listed:
+            raise self.PortAudioError("no such device")
         self._record = callback
+        self.opened += 1
+        self.closed = False
         return self
+
+    def _terminate(self) -> None:
+        assert self.closed, "that ends every stream there is"
+
+    def _initialize(self) -> None:
+        self._is_listed = self.is_plugged
+        self.listed += 1
+
+    def unplug(self) -> None:
+        """Be gone, and forgotten until the devices are listed anew with it."""
+        self.is_plugged = self._is_listed = False
 
     def hear(self, samples: Samples, age_s: float) -> None:
         """Be a block whose first sample was heard `age_s` ago; 0 is a device that does not say."""

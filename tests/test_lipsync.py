@@ -6,7 +6,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -52,8 +53,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def microphone(clock: Clock, fake_sound: FakeSound) -> Microphone:  # noqa: F811
-    return Microphone(clock)
+def microphone(clock: Clock, fake_sound: FakeSound) -> Iterator[Microphone]:  # noqa: F811
+    """One that nobody looks after."""
+    with closing(Microphone(clock, wait=lambda pause_s: True)) as made:
+        yield made
 
 
 def flash(index: int) -> Frame:
@@ -128,11 +131,16 @@ def test_sound_and_picture_play_at_any_moment(
 
 
 def test_a_full_disk_keeps_sound_and_picture(
-    tmp_path: Path, clock: Clock, microphone: Microphone, fake_sound: FakeSound,  # noqa: F811
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    clock: Clock,
+    fake_sound: FakeSound,  # noqa: F811
+) -> None:
     def record(path: Path, room: int) -> None:
         clock.now_s = CAPTURED_S
-        with RecordingSink(path, fps=FPS, microphone=Microphone(clock)) as sink:
+        with (
+            closing(Microphone(clock, wait=lambda pause_s: True)) as microphone,
+            RecordingSink(path, fps=FPS, microphone=microphone) as sink,
+        ):
             SmallDisk(sink._file, room)
             for index in range(120):
                 hear_until(fake_sound, clock, index / FPS + 0.1)
@@ -159,18 +167,67 @@ def test_frames_left_out_on_pause_leave_the_sound_in_place(
     assert begin_s + len(sound) / RATE == pytest.approx(4, abs=0.06)
 
 
-def test_a_microphone_that_fails_is_told_and_the_pictures_go_on(
+def test_while_the_microphone_is_away_there_is_silence_and_then_it_is_in_step_again(
     tmp_path: Path, clock: Clock, microphone: Microphone, fake_sound: FakeSound  # noqa: F811
 ) -> None:  # fmt: skip
     path, said = tmp_path / "take.mp4", list[str]()
     with RecordingSink(path, fps=FPS, microphone=microphone, say=said.append) as sink:
-        hear_until(fake_sound, clock, 0.5)
-        for index in range(150):
+        for index in range(5 * FPS):
+            if 0.3 < index / FPS < 1.9 or index / FPS > 3:
+                clock.now_s = CAPTURED_S + index / FPS + 0.1
+            else:
+                hear_until(fake_sound, clock, index / FPS + 0.1)
             sink.write(flash(index))
-    assert said == ["the microphone gives no more sound: silence in its place"]
-    assert len(pictures_of(path)) == 150
+    gone = "the microphone gives no sound: silence in its place until it is back"
+    assert said == [gone, "the microphone is back", gone]
+    assert len(pictures_of(path)) == 5 * FPS
+    assert sound_rises_at(path) == pytest.approx(CLICK_S, abs=0.03)
     begin_s, sound = sound_of(path)
     assert begin_s + len(sound) / RATE == pytest.approx(5, abs=0.06)
+
+
+def test_a_microphone_that_is_unplugged_is_opened_again(
+    clock: Clock, fake_sound: FakeSound  # noqa: F811
+) -> None:  # fmt: skip
+    pauses = list[float]()
+
+    def wait(pause_s: float) -> bool:
+        pauses.append(pause_s)
+        clock.now_s += pause_s
+        if clock.now_s < CAPTURED_S + 2 or fake_sound.opened > 1:
+            fake_sound.hear(np.ones(480, np.float32), 0.01)
+        elif len(pauses) == 6:
+            fake_sound.unplug()
+        elif len(pauses) == 9:
+            fake_sound.is_plugged = True  # nobody has listed it yet
+        return len(pauses) == 12
+
+    with closing(Microphone(clock, wait)) as microphone:
+        microphone._watcher.join()
+        assert pauses == [0.5] * 6 + [1, 2, 4, 8, 0.5, 0.5]
+        assert fake_sound.opened == 2
+        assert not microphone.is_away
+        assert microphone.read(microphone.heard - 480, 480).all()
+        assert not fake_sound.closed
+    assert fake_sound.closed
+
+
+def test_devices_are_listed_anew_only_while_no_stream_is_open(
+    clock: Clock, microphone: Microphone, fake_sound: FakeSound, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    other = FakeSound()
+    monkeypatch.setitem(sys.modules, "sounddevice", other)
+    ends = iter([False, True])
+
+    def wait(pause_s: float) -> bool:
+        clock.now_s += 2
+        return next(ends)
+
+    with closing(Microphone(clock, wait)) as second:
+        second._watcher.join()
+        assert other.opened == 2
+    assert not other.listed
+    assert not fake_sound.closed
 
 
 def test_a_latency_that_changes_moves_the_sound_once_and_all_the_way(microphone: Microphone) -> None:

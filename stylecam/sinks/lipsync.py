@@ -22,9 +22,6 @@ _SLIP = RATE // 25
 _RECENT = 9
 """By the median of so many pictures: one that is late moves nothing, and a move goes all the way at once."""
 
-_PATIENCE = RATE
-"""How much sound may be missing before silence takes its place: a second."""
-
 _BITS = 128_000
 
 
@@ -35,7 +32,8 @@ class LipSync:
     picture was captured. Pictures (`captured_s`) and samples are stamped by the same clock,
     `time.perf_counter()`, so the sound at a film's time t is what was heard at `captured_s` of the picture
     shown at t. Where the latency changes, the sound is moved once, by a gap or a repetition, when it is
-    off by 40 ms for some pictures. What the microphone fails to give is silence, told to `say` once.
+    off by 40 ms for some pictures. While the microphone is away there is silence; `say` is told of its
+    going and of its return.
     """
 
     def __init__(self, microphone: Microphone, say: Callable[[str], None]) -> None:
@@ -43,7 +41,7 @@ class LipSync:
         self._origin: int | None = None
         self._recent = deque[int](maxlen=_RECENT)
         self._taken = 0
-        self._is_told = False
+        self._was_away = False
 
     def place(self, shown_s: float, captured_s: float) -> None:
         """Take note that the picture captured at `captured_s` is shown at `shown_s` of the film."""
@@ -63,15 +61,18 @@ class LipSync:
         if self._origin is None:
             return
         end = round(until_s * RATE)
-        heard = self._microphone.heard - self._origin
-        if heard < end - _PATIENCE and not self._is_told:
-            self._is_told = True
-            self._say("the microphone gives no more sound: silence in its place")
-        end = end if whole else min(end, max(heard, end - _PATIENCE))
+        end = end if whole else min(end, self._microphone.heard - self._origin)
+        self._tell()
         while self._taken < end:
             count = min(end - self._taken, RATE)
             yield self._microphone.read(self._origin + self._taken, count)
             self._taken += count
+
+    def _tell(self) -> None:
+        if self._microphone.is_away != self._was_away:
+            self._was_away = not self._was_away
+            away = "the microphone gives no sound: silence in its place until it is back"
+            self._say(away if self._was_away else "the microphone is back")
 
 
 class SoundTrack:

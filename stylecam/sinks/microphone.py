@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stylecam.backoff import Backoff
 from stylecam.errors import SinkOpenError
 
 RATE = 48_000
@@ -27,35 +29,49 @@ _SLACK = RATE // 50
 
 _OLDEST_S = 2.0
 
+_PATIENCE = RATE
+"""A device that gives nothing for a second is away. Not every system tells: on some the blocks just stop."""
+
+_JOIN_S = 2.0
+
+_STREAMS = set[Any]()
+_PORTAUDIO = Lock()
+"""Held while a stream is opened or closed, or devices are listed anew: that ends every stream there is."""
+
 
 class Microphone:
     """The default microphone, recording since it was made, for any number of sinks at once.
 
     Each sample has a number: the `time.perf_counter()` at which it was heard, the clock of a
     frame's `captured_s`, times `RATE`. The device fills it in a thread of its own; any thread reads.
+    One that is unplugged is silence until it, or another one, is there; it is looked for after pauses that
+    grow, `wait` pausing for so many seconds and returning True to give up (by default after `close`).
     Raises SinkOpenError.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        device = check_microphone()
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, wait: Callable[[float], bool] | None = None
+    ) -> None:
+        self._device = check_microphone()
         self._clock = clock
+        self._closed = Event()
+        self._wait = wait or self._closed.wait
         self._lock = Lock()
         self._ring: Samples = np.zeros(_KEPT, np.float32)
         self._begin = self._end = number_of(clock())
-        try:
-            # The time stamps make up for the latency, and long blocks are not lost beside a busy net.
-            self._stream = device.InputStream(
-                samplerate=RATE, channels=1, dtype="float32", latency="high", callback=self._keep
-            )
-            self._stream.start()
-        except device.PortAudioError as exc:
-            raise _unopened(exc) from exc
+        self._stream = _open_stream(self._device, self._keep)
+        self._watcher = Thread(target=self._watch, name="stylecam-microphone", daemon=True)
+        self._watcher.start()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it has given nothing for a second."""
+        return number_of(self._clock()) - self._end > _PATIENCE
 
     @property
     def heard(self) -> int:
-        """The number that the next sample will have."""
-        with self._lock:
-            return self._end
+        """The number that the next sample will have; while it is away silence is heard."""
+        return number_of(self._clock()) if self.is_away else self._end
 
     def read(self, begin: int, count: int) -> Samples:
         """Return `count` samples from number `begin` on: silence where none was, or 30 s ago."""
@@ -65,8 +81,11 @@ class Microphone:
             return np.where(is_kept, self._ring[numbers % _KEPT], np.float32(0))
 
     def close(self) -> None:
-        """Give the device back."""
-        self._stream.close()
+        """Give the device back. May be called twice."""
+        self._closed.set()
+        self._watcher.join(_JOIN_S)
+        if not self._watcher.is_alive():  # else a driver does not answer, and would not answer this either
+            _close_stream(self._stream)
 
     def _keep(self, block: NDArray[np.float32], count: int, times: Any, *_: object) -> None:
         """Take a block, `times` saying by the device's clock when its first sample was heard."""
@@ -82,6 +101,18 @@ class Microphone:
             self._ring[np.arange(max(self._end, at - _KEPT), at) % _KEPT] = 0
             self._ring[np.arange(at, at + count) % _KEPT] = block[:, 0]
             self._end = at + count
+
+    def _watch(self) -> None:
+        """Open it anew whenever it is away; in a thread of its own."""
+        backoff = Backoff()
+        while not self._wait(backoff.next_s()):
+            if not self.is_away:
+                backoff.reset()
+                continue
+            _close_stream(self._stream)
+            _list_anew(self._device)
+            with suppress(SinkOpenError):
+                self._stream = _open_stream(self._device, self._keep)
 
 
 def number_of(heard_s: float) -> int:
@@ -108,6 +139,43 @@ def check_microphone() -> Any:
     except (device.PortAudioError, ValueError) as exc:
         raise _unopened(exc) from exc
     return device
+
+
+def _open_stream(device: Any, callback: Callable[..., None]) -> Any:
+    with _PORTAUDIO:
+        try:
+            # The time stamps make up for the latency, and long blocks are not lost beside a busy net.
+            stream = device.InputStream(
+                samplerate=RATE, channels=1, dtype="float32", latency="high", callback=callback
+            )
+            try:
+                stream.start()
+            except BaseException:
+                stream.close()
+                raise
+        except (device.PortAudioError, ValueError) as exc:
+            raise _unopened(exc) from exc
+        _STREAMS.add(stream)
+        return stream
+
+
+def _close_stream(stream: Any) -> None:
+    with _PORTAUDIO:
+        stream.close()  # it ignores errors
+        _STREAMS.discard(stream)
+
+
+def _list_anew(device: Any) -> None:
+    """Have PortAudio look which devices there are: it does so when it begins, and never again.
+
+    The package has these two functions for that purpose, and no others.
+    """
+    with _PORTAUDIO:
+        if not _STREAMS:
+            with suppress(device.PortAudioError):
+                device._terminate()
+            with suppress(device.PortAudioError):
+                device._initialize()
 
 
 def _unopened(exc: BaseException) -> SinkOpenError:
