@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stylecam.sinks import microphone
 from stylecam.sinks.microphone import RATE, Samples
 
 
@@ -65,6 +66,7 @@ class FakeSound:
 def fake_sound(monkeypatch: pytest.MonkeyPatch) -> FakeSound:
     fake = FakeSound()
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    monkeypatch.setattr(microphone, "_STREAMS", set())  # what other tests have left open
     return fake
 
 
