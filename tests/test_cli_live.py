@@ -41,7 +41,7 @@ def succeeded(done: Done) -> Done:
 
 
 def recorded(figures: dict[str, Any]) -> int:
-    """How many frames the film has got: on a busy machine the encoder may drop some of those painted."""
+    """How many frames the film has got at least: where one was late, the one before is there again."""
     (film,) = (sink for sink in figures["sinks"] if sink["name"].endswith(".mp4"))
     return int(film["frames"])
 
@@ -68,12 +68,12 @@ def test_a_film_is_played_like_a_camera_into_two_sinks(tiny: Path, tmp_path: Pat
     assert figures["output"] == ["null", "out.mp4"]
     assert figures["captured"] == 8
     assert figures["frames"] == 8 - figures["dropped"]
-    assert len(pictures_of(Path("out.mp4"))) == recorded(figures) > 0
+    assert 8 >= len(pictures_of(Path("out.mp4"))) >= recorded(figures) > 0
     assert figures["wall_s"] >= times_of(film)[-1]
     assert sorted(tree(tmp_path)) == ["in.mp4", "out.mp4"]
 
 
-def test_recorded_frames_keep_their_times_whatever_was_dropped(
+def test_a_recording_has_one_rate_whatever_was_dropped(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     film = noise_film(tmp_path / "in.mp4", 10)
@@ -81,9 +81,20 @@ def test_recorded_frames_keep_their_times_whatever_was_dropped(
     done = succeeded(stylecam("live", "--source", film, "--sink", "out.mp4", "-s", tiny, "--json"))
     assert done.figures["dropped"] > 0
     assert done.figures["frames"] == len(calls) == 10 - done.figures["dropped"]
-    tenths = [10 * time_s for time_s in times_of(Path("out.mp4"))]
-    assert tenths == pytest.approx([round(tenth) for tenth in tenths], abs=0.01)
-    assert tenths[-1] > len(tenths) - 1
+    times_s = times_of(Path("out.mp4"))
+    assert times_s == pytest.approx([number / 10 for number in range(len(times_s))])
+    assert len(times_s) > len(calls)
+
+
+@pytest.mark.parametrize(("options", "rate"), [((), 30), (("--fps", 12), 12), (("--fps", "source"), 30)])
+def test_a_recording_has_the_rate_that_is_held_else_the_sources(
+    tiny: Path, options: tuple[object, ...], rate: int
+) -> None:
+    sinks = "--sink", "run.mp4", "--sink", "own.mp4#fps=7"
+    succeeded(stylecam("live", *SMALL_DEMO, *sinks, *options, "--seconds", 0.5, "-s", tiny))
+    for name, fps in [("run.mp4", rate), ("own.mp4", 7)]:
+        with av.open(name) as film:
+            assert film.streams.video[0].average_rate == fps
 
 
 @posix
@@ -92,7 +103,7 @@ def test_an_interrupt_ends_it_well(tiny: Path, tmp_path: Path, number: int) -> N
     arguments = (*SMALL_DEMO, "--sink", "out.mp4", "--sink", "null", "-s", tiny, "--json")
     done = succeeded(interrupted(ONE_FRAME, "live", *arguments, number=number))
     assert "Traceback" not in done.err
-    assert len(pictures_of(Path("out.mp4"))) == recorded(done.figures) > 0
+    assert len(pictures_of(Path("out.mp4"))) >= recorded(done.figures) > 0
     assert list(tree(tmp_path)) == ["out.mp4"]
 
 
@@ -104,7 +115,7 @@ def test_an_error_on_the_way_keeps_what_was_recorded(
     assert done.code == 1
     assert done.err.splitlines()[-2:] == ["error: the net was lost", "hint: find it again"]
     assert list(tree(tmp_path)) == ["out.mp4"]
-    assert 0 < len(pictures_of(Path("out.mp4"))) <= 3
+    assert pictures_of(Path("out.mp4"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only X11 lacks a display")

@@ -55,7 +55,7 @@ def live(
         list[str] | None,
         typer.Option(
             help="window, web, virtualcam, null, a film (.mp4 .mov .mkv), rtmp:// srt:// udp://; repeatable. "
-            "#size=WxH,fps=N,bitrate=N behind it is for it alone."
+            "#size=WxH,fps=N,bitrate=N behind it is for it alone; else --fps or the source's rate holds."
         ),
     ] = None,
     size: SizeOption = None,
@@ -170,16 +170,17 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     size_wh = size_wh or camera.size_wh
     nets = kinds_of(given["style"]) if given["net"] is NetKind.auto else [first.net]
     governor = open_governor(given["fps"], camera.fps, size_wh, first.net, nets or [first.net])
+    rate = governor.fps if governor else camera.fps
     mask = _open_mask(given)
     controls = Controls(_settings(given, first.name), looks.names, has_mask=mask is not None)
     painter = Painter(looks, controls, say=messages, governor=governor, mask=mask, folder=given["folder"])
     run = LiveRun(
         camera, painter, messages=messages, size_wh=size_wh, seconds=given["seconds"],
-        open_recording=lambda: _open_recording(given["folder"], links, camera.fps),
+        open_recording=lambda: _open_recording(given["folder"], links, rate),
     )  # fmt: skip
     links: LiveLinks = _links(run, given, camera, _open_microphone(stack, given))
     for spec in specs:
-        opened_sink = stack.enter_context(open_live_sink(spec, links, fps=camera.fps))
+        opened_sink = stack.enter_context(open_live_sink(spec, links, fps=rate))
         # A stream's address holds its key, which belongs into no figures: its peer goes by another name.
         run.attach(getattr(opened_sink, "peer", spec.name), opened_sink, spec.size_wh, spec.fps)
         if kind_of(spec.name) == "web":

@@ -17,6 +17,9 @@ _SLICE_S = 0.2
 _REPEAT_S = 0.05
 """A window must look at its keyboard even when no frame comes."""
 
+_LATE_S = 1.0
+"""What a sink is told of a picture that stays is so old: a newer one may be that much later than the last."""
+
 
 class Outlet:
     """Hand frames to `sink`, the newest only: what it cannot keep up with is dropped, and counted.
@@ -43,7 +46,7 @@ class Outlet:
         self._next: Frame | None = None
         self._last: Frame | None = None
         self._ending = self._ended = False
-        self._due_s = 0.0
+        self._due_s = self._written_s = 0.0
         self._thread: Thread | None = None
         if not sink.on_main_thread:
             self._thread = Thread(target=self._run, name=f"stylecam-{name}", daemon=True)
@@ -107,6 +110,8 @@ class Outlet:
                 self._write(frame)
             elif self._ending:
                 break
+            else:
+                self._stay()
         self._ended = True
         self._changed()
 
@@ -115,6 +120,12 @@ class Outlet:
             self._new.wait_for(lambda: self._next is not None or self._ending, timeout_s)
             frame, self._next = self._next, None
             return frame
+
+    def _stay(self) -> None:
+        """Tell a sink that keeps time until when the last picture stays at least."""
+        stayed_s = time.perf_counter() - self._written_s - _LATE_S
+        if self._last is not None and self.is_open and stayed_s > 0:
+            self._write(replace(self._last, timestamp_s=self._last.timestamp_s + stayed_s), again=True)
 
     def _write(self, frame: Frame, again: bool = False) -> None:
         try:
@@ -127,5 +138,6 @@ class Outlet:
             self._changed()
             return
         if not again:
-            self._last = frame if self.sink.on_main_thread else None
-            self.meter.count_batch([frame.captured_s], [time.perf_counter()], 0.0)
+            self._last = frame if self.sink.on_main_thread or self.sink.keeps_time else None
+            self._written_s = time.perf_counter()
+            self.meter.count_batch([frame.captured_s], [self._written_s], 0.0)

@@ -31,6 +31,8 @@ SINKS = {
 
 STREAMS = ("rtmp://", "rtmps://", "srt://", "udp://")
 _FALLBACK_FPS = 30.0
+_FASTEST_FPS = 240.0
+"""Films without a rate claim others: 1000 for milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def open_sink(name: str, *, fps: float | None, source_path: Path | None = None) 
 
 
 def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Sink:
-    """Open any sink for a live run at nominally `fps`. Raises SinkOpenError."""
-    kind, rate = kind_of(spec.name), spec.fps or fps
+    """Open any sink for a live run at `fps`, where it has no rate of its own. Raises SinkOpenError."""
+    usual = fps if fps is not None and 1 <= fps <= _FASTEST_FPS else _FALLBACK_FPS
+    kind, rate = kind_of(spec.name), spec.fps or usual
     if kind == "file":
         return _open_recording(spec, links, rate)
     make = _class(kind)
@@ -92,16 +95,16 @@ def open_live_sink(spec: SinkSpec, links: LiveLinks, *, fps: float | None) -> Si
     if kind == "web":
         return make(links.controls, links.stats, previews=links.previews, **links.page)
     if kind == "virtualcam":
-        return make(size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS)
+        return make(size_wh=spec.size_wh, fps=rate)
     if kind == "stream":
         return make(
-            spec.name, size_wh=spec.size_wh, fps=rate or _FALLBACK_FPS, bitrate=spec.bitrate,
+            spec.name, size_wh=spec.size_wh, fps=rate, bitrate=spec.bitrate,
             sound=links.sound, microphone=links.microphone, say=links.say,
         )  # fmt: skip
     return make()
 
 
-def _open_recording(spec: SinkSpec, links: LiveLinks, fps: float | None) -> Sink:
+def _open_recording(spec: SinkSpec, links: LiveLinks, fps: float) -> Sink:
     from stylecam.sinks.recording import RecordingSink
 
     sink = RecordingSink(

@@ -12,12 +12,14 @@ from stylecam.frames import Frame
 class Sink(ABC):
     """Where frames go. The constructor opens or raises SinkOpenError.
 
-    `on_main_thread` says that a live run must make, write and close it there, as windows ask for.
+    `on_main_thread` says that a live run must make, write and close it there, as windows ask for;
+    `keeps_time`, that it is to get a picture that stays again and again, at later times.
     Leaving its `with` block by an exception calls `discard`; Ctrl-C, and the closing of a generator that
     a person broke off, are no failure and close.
     """
 
     on_main_thread = False
+    keeps_time = False
 
     @abstractmethod
     def write(self, frame: Frame) -> None:

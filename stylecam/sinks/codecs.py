@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 # SVT-AV1 writes to stderr by itself; 1 keeps it to errors. It looks when it is opened.
@@ -26,7 +26,7 @@ _PROBE_WH = (256, 256)
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are compressed; what is None is left to `DEFAULTS`.
+    """How pictures are compressed; what is None is left to `DEFAULTS`, or to `LIVE` where it is `live`.
 
     `codec` is auto, a format (h264, hevc, av1, vp9, prores, png) or one encoder's name (libx264, ...).
     `crf` and `preset` are the encoder's own, `bitrate` is in bits per second and replaces `crf`.
@@ -36,6 +36,7 @@ class Encoding:
     crf: int | None = None
     preset: str | None = None
     bitrate: int | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,26 @@ DEFAULTS = {
     "wrapped_avframe": _Defaults(),
 }
 
+_NO_DELAY = (("bf", "0"), ("sc_threshold", "0"))
+"""FFmpeg ends a fragmented film after the frame decoded last, so that one must be shown last."""
+
+LIVE = DEFAULTS | {
+    # What goes in comes out at once, and is on the disk whatever happens next. A picture that stays is mostly
+    # skipped: with rate control's usual curve (qcomp 0.6) x264 spends 49 KB on each repetition of a painted
+    # 1280x720, at an even one 5 KB. crf 20 then looks and weighs as 17 does there.
+    "libx264": _Defaults(
+        "crf", 20, "preset", "veryfast",
+        (("tune", "zerolatency"), ("x264-params", "mbtree=0:qcomp=1"), ("threads", "2"), *_NO_DELAY),
+    ),
+    # A ninth of the time that "good" takes, for films of the same size and 0.1 dB less.
+    "libvpx-vp9": _Defaults(
+        "crf", 24, "cpu-used", "8",
+        (("row-mt", "1"), ("deadline", "realtime"), ("lag-in-frames", "0"), ("threads", "2")),
+    ),
+    "h264_nvenc": replace(_NVENC, fixed=(*_NVENC.fixed, *_NO_DELAY)),
+}  # fmt: skip
+"""For films of what happens now: one picture is worth much less than the next one in time."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -180,7 +201,7 @@ def plan_encoding(container: Container, suffix: str, wanted: Encoding) -> Plan:
 
 
 def _plan(encoder: str, container: Container, wanted: Encoding) -> Plan:
-    own = DEFAULTS[encoder]
+    own = (LIVE if wanted.live else DEFAULTS)[encoder]
     nvenc = encoder.endswith("_nvenc")
     options = dict(own.fixed)
     for value, word, option in [

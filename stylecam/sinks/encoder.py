@@ -15,7 +15,6 @@ import cv2  # before av: the other way round cv2.imshow hangs for ever
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from stylecam.frames import Frame, Pixels, resize, size_of
@@ -50,7 +49,7 @@ _GROWING = {
 }
 """For a film that must play however it ends: half a second, in FFmpeg's µs and ms, is lost at most."""
 
-_KEY_FRAMES_S = 2.0
+_KEY_FRAMES_S = 2
 _PRECISE = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -132,10 +131,11 @@ class Encoder:
     `suffix` says which container, `target` where it goes. Opens the streams at the first frame, whose
     size holds for all, and so does whether it has alpha. Colours become limited-range BT.709, tagged as
     such. Frames keep their times, in ticks of `time_base`. With `start_s` > 0 the film begins with
-    its first frame, else where the source of `tracks` does. With `grows` all that is on the disk plays
-    at any moment, but for the last second, and key frames come every two. `notes` says what could not
-    be kept and what was chosen. `plan` is what `plan_encoding` made of the rest. `sound` goes into
-    a film that has no `tracks`. Raises SinkOpenError for what does not fit, else av.FFmpegError and OSError.
+    its first frame, else where the source of `tracks` does. If the `encoding` is live, frames must come
+    at the constant rate `fps`; all that is on the disk plays at any moment, but for the last second, and
+    there is a key frame every two. `notes` says what could not be kept and what was chosen. `plan` is what
+    `plan_encoding` made of the rest. `sound` goes into a film that has no `tracks`. Raises SinkOpenError
+    for what does not fit, else av.FFmpegError and OSError.
     """
 
     def __init__(
@@ -149,7 +149,6 @@ class Encoder:
         time_base: Fraction | None = None,
         start_s: float = 0.0,
         end_s: float | None = None,
-        grows: bool = False,
         plan: Plan | None = None,
         sound: SoundTrack | None = None,
     ) -> None:
@@ -162,16 +161,17 @@ class Encoder:
         self._plan = plan or plan_encoding(container, suffix, encoding)
         self._notes = [self._plan.note] if self._plan.note else []
         self._held: Frame | None = None
+        self._painted: Frame | None = None
         self._zero = 0
         self._last = -1
         self._count = 0
-        self._grows, self._key_s = grows, 0.0
+        self._live = encoding.live
         self._sound = sound if container.sound else None
         if sound is not None and self._sound is None:
             self._notes.append(f"no sound: {suffix} holds none")
         name = str(target) if isinstance(target, Path) else target
         options = whole_options(container.kind, tracks)
-        if grows:
+        if self._live:
             options = {"flush_packets": "1", **_GROWING.get(container.kind, {})}
         self._output = av.open(name, "w", format=container.kind, options=options)
         if tracks is not None:
@@ -183,12 +183,16 @@ class Encoder:
         return [*self._notes, *(self._tracks.notes if self._tracks else [])]
 
     def encode(self, frame: Frame) -> None:
-        """Take one frame; encode the one before, whose end is known now, with the sound up to there."""
+        """Take one frame; encode the one before, whose end is known now, with the sound up to there.
+
+        One with the pixels of the one before is that picture for longer: it has no sound of its own.
+        """
+        is_new = self._held is None or not _is_same(frame, self._held)
         if self._held is None:
             self._open_streams(frame)
         else:
             self._encode(self._held, self._ticks(frame.timestamp_s))
-        if self._sound is not None:
+        if self._sound is not None and is_new:
             self._sound.place(float(self._ticks(frame.timestamp_s) * self._time_base), frame.captured_s)
         self._held = frame
 
@@ -223,13 +227,12 @@ class Encoder:
             self._output.close()
 
     def _encode(self, frame: Frame, end: int) -> None:
-        picture = self._paint(self._pixels(frame))
+        if self._painted is None or not _is_same(frame, self._painted):
+            self._painted, self._picture = frame, self._paint(self._pixels(frame))
+        picture = self._picture
         self._last = max(self._ticks(frame.timestamp_s), self._last + self._smallest)
         picture.pts, picture.time_base = self._last, self._time_base
         picture.duration = max(1, end - self._last)
-        if self._grows and frame.timestamp_s >= self._key_s:
-            picture.pict_type = PictureType.I
-            self._key_s = frame.timestamp_s + _KEY_FRAMES_S
         self._count += 1
         with ordinary_priority() if self._count == 1 else nullcontext():  # the first one opens it
             packets = self._video.encode(picture)
@@ -241,8 +244,6 @@ class Encoder:
         if not self._alpha and first.alpha is not None:
             self._notes.append(f"transparency is lost: {self._plan.encoder} in {self._suffix} has none")
         options = self._plan.options_with(alpha=self._alpha)
-        if self._grows:  # FFmpeg ends a fragmented film after the frame decoded last: it must be shown last
-            options |= {"bf": "0", "sc_threshold": "0"}
         video = self._output.add_stream(self._plan.encoder, rate=self._rate, options=options)
         assert isinstance(video, av.VideoStream)
         video.width, video.height = self._size_wh
@@ -250,8 +251,8 @@ class Encoder:
         video.bit_rate = self._plan.bitrate
         video.codec_context.time_base = self._time_base
         video.codec_context.flags |= Flags.frame_duration  # else every packet lasts one nominal step
-        if self._grows and self._plan.encoder.endswith("_nvenc"):
-            video.codec_context.options["forced-idr"] = "1"
+        if self._live:
+            video.codec_context.gop_size = max(1, math.floor(_KEY_FRAMES_S * self._rate))
         if self._plan.tag:
             video.codec_context.codec_tag = self._plan.tag
         self._video, self._paint = video, self._painter(video)
@@ -301,3 +302,7 @@ class Encoder:
                 # back, and the muxer would have to hold their sound.
                 self._tracks.copy_until(self._output, float(packet.pts * packet.time_base))
             self._output.mux(packet)
+
+
+def _is_same(one: Frame, other: Frame) -> bool:
+    return one.bgr is other.bgr and one.alpha is other.alpha

@@ -1,9 +1,10 @@
-"""A film of a live run, which plays up to where it got however the run ends."""
+"""A film of a live run at one rate, which plays up to where it got however the run ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, cast
@@ -17,24 +18,31 @@ from stylecam.errors import SinkOpenError, SinkWriteError
 from stylecam.frames import Frame
 from stylecam.sinks.base import Sink
 from stylecam.sinks.codecs import Encoding
-from stylecam.sinks.encoder import Encoder
+from stylecam.sinks.encoder import Encoder, nominal_rate
 from stylecam.sinks.file import cause_of, check_film_path, unwritable
 from stylecam.sinks.lipsync import SoundTrack
 from stylecam.sinks.microphone import Microphone
+from stylecam.sinks.slots import Slots
+
+_GIF_FPS = Fraction(50)
+"""Players show a picture of less than 1/50 s five times as long."""
 
 _PATIENCE_S = 5.0
 """How long `close` waits for a disk that does not take what it was given."""
 
 
 class RecordingSink(Sink):
-    """Write a film under its own name from the first frame on, each frame at its own time.
+    """Write a film under its own name from the first frame on, at exactly `fps` frames a second.
 
     Nobody can take a live run again, so what is written stays and plays: after `kill -9`, on a full
     disk, when anything else fails. `close` makes an ordinary film of it; without a frame there is no file.
-    One that exists is not touched. `fps` is the nominal rate, `bitrate` in bits a second. With a
-    `microphone`, which stays the caller's to close, it has that one's sound, placed as LipSync says; `say`
-    is told where that fails. Encodes in the thread that calls `write`. Raises SinkOpenError.
+    One that exists is not touched. `fps` is 30 by default, `bitrate` in bits a second. Frames go to their
+    time's place as Slots says; `frames` counts those in the film. With a `microphone`, which stays the
+    caller's to close, it has that one's sound, placed as LipSync says; `say` is told where that fails.
+    Encodes in the thread that calls `write`. Raises SinkOpenError.
     """
+
+    keeps_time = True
 
     def __init__(
         self,
@@ -46,19 +54,19 @@ class RecordingSink(Sink):
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         suffix = check_film_path(path)
-        if suffix == ".y4m":
-            raise SinkOpenError(
-                f'recording "{path}" cannot be written: .y4m holds no times, and a live run has no even rate',
-                "use a name ending in .mp4, .mov or .mkv",
-            )
+        rate = nominal_rate(fps)
+        if suffix == ".gif":
+            rate = min(rate, _GIF_FPS)
         self.path = path
         self.frames = 0
         self._busy = Lock()
         self._closed = False
+        self._slots = Slots(rate)
         self._file = _open_new(path)
         try:
             self._encoder = Encoder(
-                cast(BinaryIO, self._file), suffix, fps=fps, encoding=Encoding(bitrate=bitrate), grows=True,
+                cast(BinaryIO, self._file), suffix, fps=float(rate), time_base=1 / rate,
+                encoding=Encoding(bitrate=bitrate, live=True),
                 sound=None if microphone is None else SoundTrack(microphone, say),
             )  # fmt: skip
         except BaseException:
@@ -71,12 +79,11 @@ class RecordingSink(Sink):
         return self._encoder.notes
 
     def write(self, frame: Frame) -> None:
-        """Encode a frame. Raises SinkWriteError; what was written before stays."""
+        """Encode what was shown up to this frame. Raises SinkWriteError; what was written before stays."""
         with self._busy:
             if self._closed:
                 raise SinkWriteError(f'recording "{self.path}" is closed already', "open another one")
-            self._guard(lambda: self._encoder.encode(frame))
-            self.frames += 1
+            self._guard(lambda: self._encode(self._slots.put(frame)))
 
     def close(self) -> None:
         """Encode the last frame and make an ordinary film of it. Raises SinkWriteError."""
@@ -84,10 +91,19 @@ class RecordingSink(Sink):
             raise self._broken_off("its disk does not answer")
         try:
             if not self._closed:
-                self._guard(self._encoder.close)
+                self._guard(self._finish)
                 self._let_go()
         finally:
             self._busy.release()
+
+    def _encode(self, frames: Iterator[Frame]) -> None:
+        for frame in frames:
+            self._encoder.encode(frame)
+            self.frames += 1
+
+    def _finish(self) -> None:
+        self._encode(self._slots.rest())
+        self._encoder.close()
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Take a step; where it fails, keep what there is and take no other."""
