@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,9 +28,11 @@ from stylecam.errors import (
     DeviceUnavailableError,
     EngineError,
     InferenceError,
+    OutOfMemoryError,
     StylecamError,
 )
 from stylecam.neural.checkpoint import Checkpoint
+from stylecam.neural.device import multiplies_bf16
 from stylecam.neural.transformer import StyleNet
 from stylecam.styles import Style, read_style
 
@@ -199,6 +204,8 @@ def test_closing_twice_is_fine(tiny_style: Style) -> None:
 @pytest.mark.slow
 def test_4k(engine: Engine) -> None:
     """Compared with itself: a 4K frame that repeats one tile, far from the seams, repeats the result."""
+    if (engine.backend, engine.precision) == ("torchscript", "bf16") and not multiplies_bf16():
+        pytest.skip("this CPU has no instructions for bf16: torch takes minutes")
     frames = np.tile(noise(1, 144, 160, 3), (1, 15, 24, 1))
     assert frames.shape == (1, 2160, 3840, 3)
     painted = engine.infer(frames)
@@ -410,6 +417,65 @@ def test_only_so_many_pixels_stay_compiled(
             assert distance(opened.infer(frames), paint(tiny_net, frames)) <= 1
             pixels = [shape[0] * shape[1] * shape[2] for shape, _ in opened._requests]
             assert sum(pixels) <= 2 * 16 * 40 or len(pixels) == 1
+
+
+def prepare_until_done(engine: OpenVinoEngine, shape: tuple[int, ...]) -> bool:
+    while not engine.prepare(shape):
+        time.sleep(0.01)
+    return True
+
+
+def test_what_is_prepared_is_compiled_once_and_beside_the_work(
+    tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, real = list[str](), OpenVinoEngine._compile
+
+    def compile_(self: OpenVinoEngine, *key: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        time.sleep(0.05)
+        return real(self, *key)
+
+    with open_engine(tiny_style, "openvino", "cpu", "fp32") as opened:
+        assert isinstance(opened, OpenVinoEngine)
+        monkeypatch.setattr(OpenVinoEngine, "_compile", compile_)
+        assert not opened.prepare((1, 16, 40, 3))
+        opened.infer(noise(1, 16, 40, 3))  # waits for it
+        assert prepare_until_done(opened, (1, 16, 48, 3))
+        opened.infer(noise(1, 16, 48, 3))
+    assert len(threads) == 2
+    assert all(name.startswith("stylecam-compile") for name in threads)
+
+
+def test_without_room_for_it_nobody_waits(tiny_style: Style, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_module, "_KEPT_PIXELS", 2 * 16 * 40)
+    with open_engine(tiny_style, "openvino", "cpu", "fp32") as opened:
+        opened.infer(noise(1, 16, 40, 3))
+        assert opened.prepare((1, 16, 44, 3))
+        assert list(opened._requests) == [((1, 16, 40, 3), None)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bad_alloc"), MemoryError()])
+def test_what_cannot_be_prepared_is_said_and_the_rest_goes_on(
+    tiny_style: Style, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries, frames = list[object](), noise(1, 16, 40, 3)
+
+    def compile_(self: OpenVinoEngine, key: object, precision: str) -> Any:
+        tries.append(key)
+        raise error
+
+    with open_engine(tiny_style, "openvino", "cpu", "fp32") as opened:
+        assert isinstance(opened, OpenVinoEngine)
+        before = opened.infer(frames)
+        monkeypatch.setattr(OpenVinoEngine, "_compile", compile_)
+        with pytest.raises(OutOfMemoryError, match="1x16x48x3"):
+            prepare_until_done(opened, (1, 16, 48, 3))
+        with pytest.raises(OutOfMemoryError):
+            opened.prepare((1, 16, 48, 3))
+        assert not opened.prepare((1, 16, 44, 3))
+        while opened._coming:
+            assert np.array_equal(opened.infer(frames), before), "whatever fails beside it"
+        assert len(tries) == 2
 
 
 def test_old_compiled_nets_are_deleted(

@@ -113,6 +113,44 @@ def test_what_may_come_next_is_known() -> None:
     assert governor.likely == (*governor.ladder[2:], governor.ladder[0])
 
 
+def test_what_is_aimed_at_is_made_ready_first_and_what_is_not_ready_is_not_taken() -> None:
+    governor = Governor(make_ladder(HD, ["full", "fast"]), 30)
+    full, fast = governor.ladder[:2], governor.ladder[2:]
+    ready = {full[0]}
+
+    def late(frames: int = 6) -> Rung:
+        for number in range(frames):
+            governor.observe(0.3, number / 5, ready.__contains__)
+        return governor.rung
+
+    assert governor.likely == (*full[1:], *fast)
+    assert late() == full[0], "there is nothing else yet"
+    assert governor.likely[0] == fast[1]
+    ready.add(full[1])
+    assert late(1) == full[1], "better than nothing"
+    ready.add(fast[-1])
+    assert late() == fast[-1]
+    ready.update(fast)
+    assert governor.likely[0] != governor.rung
+    assert governor.rung not in governor.likely
+
+
+def test_a_step_up_waits_until_it_is_ready_and_a_rung_that_holds_stays() -> None:
+    governor, ready = Governor(make_ladder(HD, ["fast"]), 30, start=2), set[Rung]()
+    now_s = 0.0
+    for _ in range(300):
+        now_s += 1 / 30
+        governor.observe(0.005, now_s, ready.__contains__)
+    assert governor.index == 2
+    assert governor.likely[0] == governor.ladder[1]
+    ready.add(governor.ladder[1])
+    assert governor.observe(0.005, now_s, ready.__contains__)
+    assert governor.index == 1
+    for took_s in (0.005, 0.2, 0.2, 0.2, 0.2, 0.01):
+        assert not governor.observe(took_s, now_s, set[Rung]().__contains__)
+    assert governor.likely[0] == governor.ladder[2], "what was late for a moment is forgotten"
+
+
 def test_the_rate_that_is_held() -> None:
     assert open_governor(None, 30, HD, "fast", ["fast"]) is None
     found = open_governor("source", 25, HD, "fast", ["fast"])

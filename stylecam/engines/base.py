@@ -38,9 +38,11 @@ class Engine(ABC):
         """
 
     def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
-        """Begin to make ready for batches of that shape, beside the work; tell whether all is ready.
+        """Begin to make ready for batches of that shape, beside the work; tell whether to wait no longer.
 
-        Where nothing is compiled for a shape there is nothing to do. Call from `infer`'s thread.
+        That is so where all is ready, where nothing is compiled for a shape, and where there is no room
+        beside what is ready: only `infer` lets go of that. Call from `infer`'s thread. Raises EngineError,
+        and OutOfMemoryError among these, where it has failed; what was ready before stays so.
         """
         return True
 

@@ -69,6 +69,7 @@ class OpenVinoEngine(Engine):
         self._settling = Settling(default_mix(style))
         self._compiler: ThreadPoolExecutor | None = None
         self._coming: tuple[Key, Future[openvino.InferRequest]] | None = None
+        self._failed: dict[Key, EngineError] = {}
         self._int8 = precision == "int8"
         self._floats = self._pick_precision(folder) if precision in ("auto", "int8") else precision
         self.precision = "int8" if self._int8 else self._floats
@@ -103,10 +104,14 @@ class OpenVinoEngine(Engine):
         mix = default_mix(self._style) if style is None else tuple(style)
         key: Key = (shape, mix if self._several and mix == default_mix(self._style) else None)
         self._collect()
-        kept = sum(_pixels(known) for known, _ in self._requests)
-        if key not in self._requests and kept + _pixels(shape) <= _KEPT_PIXELS:  # nothing goes for a guess
-            self._compile_beside(key)
-        return key in self._requests
+        if key in self._requests:
+            return True
+        if key in self._failed:
+            raise self._failed[key]
+        if sum(_pixels(known) for known, _ in self._requests) + _pixels(shape) > _KEPT_PIXELS:
+            return True  # nothing goes for a guess
+        self._compile_beside(key)
+        return False
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -128,7 +133,9 @@ class OpenVinoEngine(Engine):
                 self._compile_beside(fixed)
             fixed = (shape, None)
         if fixed not in self._requests:
-            self._keep(fixed, self._compile(fixed, self._floats).create_infer_request())
+            self._collect(fixed)
+        if fixed not in self._requests:
+            self._keep(fixed, self._make_request(fixed))
         self._requests.move_to_end(fixed)
         return fixed, self._requests[fixed]
 
@@ -138,17 +145,25 @@ class OpenVinoEngine(Engine):
         self._requests[key] = request
 
     def _compile_beside(self, key: Key) -> None:
-        if self._coming is None:
+        if self._coming is None and key not in self._failed:
             self._compiler = self._compiler or ThreadPoolExecutor(1, "stylecam-compile")
-            work = lambda: self._compile(key, self._floats).create_infer_request()  # noqa: E731
-            self._coming = key, self._compiler.submit(work)
+            self._coming = key, self._compiler.submit(self._make_request, key)
 
-    def _collect(self) -> None:
-        """Take over what has been compiled beside the work."""
-        if self._coming and self._coming[1].done():
+    def _collect(self, needed: Key | None = None) -> None:
+        """Take over what has been compiled beside the work, or why it was not; wait for what is `needed`."""
+        if self._coming and (self._coming[1].done() or self._coming[0] == needed):
             key, found = self._coming
             self._coming = None
-            self._keep(key, found.result())
+            try:
+                self._keep(key, found.result())
+            except EngineError as exc:
+                self._failed[key] = exc
+
+    def _make_request(self, key: Key) -> openvino.InferRequest:
+        try:
+            return self._compile(key, self._floats).create_infer_request()
+        except (RuntimeError, MemoryError) as exc:
+            raise failed_inference(self.backend, key[0], exc) from exc
 
     def _compile(self, key: Key, precision: str) -> openvino.CompiledModel:
         shape, mix = key

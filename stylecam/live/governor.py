@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from stylecam.errors import StylecamError
 
@@ -68,13 +69,14 @@ class Governor:
 
     It goes down as soon as some frames in a row were late, as many rungs as their time tells; it goes up by
     one rung after a while of ease. Where that turned out to be too much it waits twice as long
-    before the next attempt.
+    before the next attempt. While the rung it aims at is not ready it takes the nearest that is,
+    rather a cheaper one than a dearer one.
     """
 
     def __init__(self, ladder: Sequence[Rung], fps: float, start: int = 0) -> None:
         self.ladder = tuple(ladder)
         self.fps = fps
-        self.index = start
+        self.index = self._aim = start
         self._late = 0
         self._is_first = True
         self._easy_since_s: float | None = None
@@ -89,11 +91,17 @@ class Governor:
 
     @property
     def likely(self) -> tuple[Rung, ...]:
-        """The rungs that may come next, to be made ready in time: those below, the nearest first."""
-        below, above = self.ladder[self.index + 1 :], self.ladder[max(0, self.index - 1) : self.index]
-        return below + above
+        """The rungs to be made ready: the one aimed at, those below, the nearest first, and one above.
 
-    def observe(self, took_s: float, now_s: float) -> bool:
+        Not where that is another kind of net: it is opened when there is time for it.
+        """
+        aim, below = self.ladder[self._aim], self.ladder[self.index + 1 :]
+        above = [rung for rung in self.ladder[: self.index][-1:] if rung.net == self.rung.net]
+        return tuple(rung for rung in dict.fromkeys((aim, *below, *above)) if rung != self.rung)
+
+    def observe(
+        self, took_s: float, now_s: float, is_ready: Callable[[Rung], bool] = lambda rung: True
+    ) -> bool:
         """Take in how long a frame took, at a time in seconds; tell whether the rung is another now.
 
         A rung's first frame tells nothing: its net may have been compiled meanwhile.
@@ -106,33 +114,43 @@ class Governor:
         self._typical_s += 0.25 * (took_s - self._typical_s)
         limit_s = 1 / self.fps
         self._late = self._late + 1 if took_s > limit_s else 0
-        if self._late >= _LATE_FRAMES and self.index + 1 < len(self.ladder):
-            return self._step_down(limit_s, now_s)
-        return self._look_up(limit_s, now_s)
+        if self._late >= _LATE_FRAMES:
+            self._aim = self._find_lower(self._typical_s, limit_s)
+        elif self._aim > self.index and not self._late:
+            self._aim = self.index  # it is low enough after all
+        elif self._aim == self.index and self._may_rise(self._typical_s, limit_s, now_s):
+            self._aim = self.index - 1
+        return self._go(self._find_nearest(is_ready), now_s)
 
-    def _step_down(self, limit_s: float, now_s: float) -> bool:
-        if now_s - self._rose_at_s < self._wait_s + _EASY_S:
-            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
-        per_cost_s = (self._typical_s or 0.0) / self.rung.cost
+    def _find_lower(self, typical_s: float, limit_s: float) -> int:
+        per_cost_s = typical_s / self.rung.cost
         below = range(self.index + 1, len(self.ladder))
         fits = (i for i in below if per_cost_s * self.ladder[i].cost <= _BUSY * limit_s)
-        return self._go(next(fits, len(self.ladder) - 1))
+        return next(fits, len(self.ladder) - 1)
 
-    def _look_up(self, limit_s: float, now_s: float) -> bool:
-        if self.index == 0 or self._typical_s is None:
+    def _may_rise(self, typical_s: float, limit_s: float, now_s: float) -> bool:
+        if self.index == 0:
             return False
         above = self.ladder[self.index - 1]
-        if self._typical_s * above.cost / self.rung.cost > _EASY * limit_s:
+        if typical_s * above.cost / self.rung.cost > _EASY * limit_s:
             self._easy_since_s = None
             return False
         if self._easy_since_s is None:
             self._easy_since_s = now_s
-        if now_s - self._easy_since_s < self._wait_s:
-            return False
-        self._rose_at_s = now_s
-        return self._go(self.index - 1)
+        return now_s - self._easy_since_s >= self._wait_s
 
-    def _go(self, index: int) -> bool:
+    def _find_nearest(self, is_ready: Callable[[Rung], bool]) -> int:
+        """Return the rung aimed at, else the next one below that is ready, else above; the present one is."""
+        order = chain(range(self._aim, len(self.ladder)), range(self._aim - 1, -1, -1))
+        return next(i for i in order if i == self.index or is_ready(self.ladder[i]))
+
+    def _go(self, index: int, now_s: float) -> bool:
+        if index == self.index:
+            return False
+        if index < self.index:
+            self._rose_at_s = now_s
+        elif now_s - self._rose_at_s < self._wait_s + _EASY_S:
+            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
         self.index, self._late = index, 0
         self._easy_since_s = self._typical_s = None
         self._is_first = True

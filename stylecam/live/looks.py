@@ -18,9 +18,6 @@ from stylecam.styles import Style, find_style, list_styles, parse_mix, read_styl
 
 OpenEngine = Callable[[Style], Engine]
 
-_PATIENCE_S = 2.0
-"""How long a net may be compiled beside the work: one without room for more shapes is never ready."""
-
 
 @dataclass(frozen=True)
 class Look:
@@ -49,7 +46,6 @@ class Looks:
         self._coming: dict[Path, Future[Engine]] = {}
         self._styles: dict[tuple[str, str], Style] = {(first.name, first.net): first}
         self._several: list[Style] = []
-        self._preparing_s: dict[tuple[Path, tuple[int, int]], float] = {}
         self._opener = ThreadPoolExecutor(1, "stylecam-open")
         self._now = self._shown = Look(first, engine, first.mix)
         self._before: Look | None = None
@@ -71,7 +67,7 @@ class Looks:
         if found.path == self._now.style.path and found.mix == self._now.mix:
             return True
         engine = self._opened(found)
-        if engine is None or not self._is_ready(engine, found, size_wh, now_s):
+        if engine is None or not _prepare(engine, size_wh, found.mix):
             return False
         self._before, self._fade_at_s = self._shown, now_s
         self._now = Look(found, engine, found.mix)
@@ -91,19 +87,22 @@ class Looks:
         self._shown = self._now
         return blend(before.paint(bgr), self._now.paint(bgr), share)
 
-    def preview(self, name: str, bgr: Pixels, now_s: float) -> Pixels | None:
+    def preview(self, name: str, bgr: Pixels) -> Pixels | None:
         """Return a small frame in any style, None while its net is being opened or compiled."""
         found = self._find(name, self._now.style.net)
         engine = self._opened(found)
-        if engine is None or not self._is_ready(engine, found, size_of(bgr), now_s):
+        if engine is None or not _prepare(engine, size_of(bgr), found.mix):
             return None
         return Look(found, engine, found.mix).paint(bgr)
 
     def prepare(self, net: str, size_wh: tuple[int, int]) -> bool:
-        """Make the chosen style ready for frames of that size, beside the work; tell whether it is."""
+        """Make the chosen style ready for frames of that size, beside the work; tell whether it is.
+
+        Raises StylecamError where it cannot be.
+        """
         found = self._find(self._now.style.name, net)
         engine = self._opened(found)
-        return engine is not None and engine.prepare((1, size_wh[1], size_wh[0], 3), found.mix)
+        return engine is not None and _prepare(engine, size_wh, found.mix)
 
     def close(self) -> None:
         """Close every net."""
@@ -130,15 +129,6 @@ class Looks:
         self._several.append(read_style(find_style(",".join(weights), net).path))
         return self._several[-1]
 
-    def _is_ready(self, engine: Engine, style: Style, size_wh: tuple[int, int], now_s: float) -> bool:
-        """Have a net compiled for frames of that size beside the work; tell whether to wait no longer."""
-        key = style.path, size_wh
-        began_s = self._preparing_s.setdefault(key, now_s)
-        if not engine.prepare((1, size_wh[1], size_wh[0], 3), style.mix) and now_s - began_s < _PATIENCE_S:
-            return False
-        del self._preparing_s[key]
-        return True
-
     def _opened(self, style: Style) -> Engine | None:
         if style.path in self._engines:
             return self._engines[style.path]
@@ -155,6 +145,10 @@ class Looks:
 def _paint(engine: Engine, bgr: Pixels, mix: tuple[float, ...] | None) -> Pixels:
     painted: Pixels = engine.infer(bgr[None], mix)[0]
     return painted
+
+
+def _prepare(engine: Engine, size_wh: tuple[int, int], mix: tuple[float, ...] | None) -> bool:
+    return engine.prepare((1, size_wh[1], size_wh[0], 3), mix)
 
 
 def names_for(first: Style) -> list[str]:

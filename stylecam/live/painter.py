@@ -15,7 +15,7 @@ from stylecam.controls import Controls, Settings
 from stylecam.errors import StylecamError
 from stylecam.frames import Frame, Pixels, resize, size_of
 from stylecam.live.compose import compose
-from stylecam.live.governor import Governor
+from stylecam.live.governor import Governor, Rung
 from stylecam.live.looks import Looks
 from stylecam.live.previews import Previews
 from stylecam.live.snapshots import Snapshots
@@ -55,6 +55,7 @@ class Painter:
         self._net = looks.now.style.net
         self._smoother = Smoother(0)
         self._refused: tuple[str, str] | None = None
+        self._barred: set[tuple[str, Rung]] = set()
         self.net_size_wh: tuple[int, int] | None = None
         self._original: Pixels | None = None
         self._shown: Frame | None = None
@@ -98,15 +99,17 @@ class Painter:
 
     def _choose(self, settings: Settings, size_wh: tuple[int, int]) -> None:
         """Change style or net where that was asked for and is ready; one that cannot be is tried once."""
-        wanted = (settings.style, self._net if self.governor is None else self.governor.rung.net)
-        if wanted == self._refused:
-            return
-        try:
-            self.looks.choose(*wanted, size_wh, time.perf_counter())
-            self._refused = None
-        except StylecamError as exc:
-            self._refused = wanted
-            self._say(f"style {settings.style} stays out: {exc.message}")
+        net, now_s = self._net if self.governor is None else self.governor.rung.net, time.perf_counter()
+        wanted = (settings.style, net)
+        if wanted != self._refused:
+            try:
+                self.looks.choose(*wanted, size_wh, now_s)
+                self._refused = None
+            except StylecamError as exc:
+                self._refused = wanted
+                self._say(f"style {settings.style} stays out: {exc.message}")
+        if self.looks.now.style.net != net:  # until then the one that is shown goes on, by the governor's net
+            self.looks.choose(self.looks.now.style.name, net, size_wh, now_s)
 
     def _smooth(self, small: Pixels, painted: Pixels, amount: float) -> Pixels:
         if amount != self._smoother.amount:
@@ -124,8 +127,22 @@ class Painter:
         if governor is None:
             return
         before = governor.rung
-        if governor.observe(took_s, now_s):
+        if governor.observe(took_s, now_s, self._is_ready):
             self._say(f"to hold {governor.fps:g} fps: {before} -> {governor.rung}")
-        # The other kind of net is opened when it is needed; until then this one goes on.
-        likely = (rung for rung in governor.likely if rung.net == before.net)
-        next((rung for rung in likely if not self.looks.prepare(rung.net, rung.size_wh)), None)
+        for rung in governor.likely:  # one after the other, so that the most urgent is not held up
+            if not self._is_ready(rung) and not self._is_barred(rung):
+                break
+
+    def _is_ready(self, rung: Rung) -> bool:
+        """Make a rung ready beside the work; tell whether it is. What cannot be is told, and tried once."""
+        if self._is_barred(rung):
+            return False
+        try:
+            return self.looks.prepare(rung.net, rung.size_wh)
+        except StylecamError as exc:
+            self._barred.add((self.looks.now.style.name, rung))
+            self._say(f"{rung} stays out: {exc.message}")
+            return False
+
+    def _is_barred(self, rung: Rung) -> bool:
+        return (self.looks.now.style.name, rung) in self._barred

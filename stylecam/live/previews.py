@@ -48,7 +48,7 @@ class Previews:
         small = resize(bgr, fit_long_side(size_of(bgr), min(_LONG_SIDE, max(size_of(bgr)))))
         name = due[self._frames // _EVERY_FRAMES % len(due)]  # one that is not ready yet holds up no other
         try:
-            painted = self._looks.preview(name, small, now_s)
+            painted = self._looks.preview(name, small)
         except StylecamError:  # said when the style itself is chosen
             self._made[name] = (small, now_s)
             return
