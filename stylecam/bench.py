@@ -80,8 +80,8 @@ def compare(style: Style, engine: Engine, size_wh: tuple[int, int], seconds: flo
     """Time `engine`, ONNX Runtime on the CPU and torch's eager fp32 in turn, several rounds; needs torch.
 
     Ratios are of medians over the rounds, so they hold on a machine whose speed drifts. `net_over_ideal`
-    is the net's time over its floating-point operations at the rate of a 4096 x 4096 x 4096 bf16
-    matrix product on the same cores.
+    is the net's time over its floating-point operations at the rate of a 4096 x 4096 x 4096 matrix
+    product on the same cores, in bf16 where these multiply in it.
     """
     from stylecam.neural import yardstick
 
@@ -104,6 +104,7 @@ def compare(style: Style, engine: Engine, size_wh: tuple[int, int], seconds: flo
         "times_torch_eager_fp32": round(fps["engine"] / fps["torch_eager_fp32"], 2),
         "net_gflop": round(gflop, 1),
         "matmul_tflops": round(median(tflops), 2),
+        "matmul_precision": yardstick.matmul_precision(),
         "net_over_ideal": round(median(net_s) / (gflop / 1000 / median(tflops)), 2),
     }
 

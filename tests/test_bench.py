@@ -61,6 +61,7 @@ def test_compare(tiny_style_path: Path) -> None:
     for rival in ("onnxruntime_cpu", "torch_eager_fp32"):
         assert compared[f"times_{rival}"] == pytest.approx(fps["engine"] / fps[rival], abs=0.02)
     assert compared["matmul_tflops"] > 0
+    assert compared["matmul_precision"] in ("bf16", "fp32")
     assert compared["net_over_ideal"] > 0
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stylecam.neural.deploy import DeployableNet, load_net
+from stylecam.neural.device import DTYPES, pick_precision
 from stylecam.styles import Style
 
 _SIDE = 4096
@@ -30,10 +31,15 @@ class EagerNet:
         return _median_s(lambda: self._net(self._frames, self._mix))
 
 
+def matmul_precision() -> str:
+    """Return what the matrix product is computed in: bf16 where the CPU has instructions for it, or fp32."""
+    return pick_precision(torch.device("cpu"))
+
+
 @torch.inference_mode()
 def matmul_tflops() -> float:
-    """Return the rate of a 4096 x 4096 x 4096 bf16 matrix product on all cores, in TFLOP/s."""
-    a, b = (torch.randn(_SIDE, _SIDE).bfloat16() for _ in range(2))
+    """Return the rate of a 4096 x 4096 x 4096 product in `matmul_precision` on all cores, in TFLOP/s."""
+    a, b = (torch.randn(_SIDE, _SIDE, dtype=DTYPES[matmul_precision()]) for _ in range(2))
     return 2 * _SIDE**3 / _median_s(lambda: a @ b) / 1e12
 
 
