@@ -40,7 +40,7 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Tell whether this x86 CPU has instructions for bf16: without them torch takes up to 50 times as long."""
+    """Tell whether this x86 CPU has instructions for bf16: without them torch takes up to 50 times longer."""
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
