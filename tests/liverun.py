@@ -61,6 +61,7 @@ class Keeper(Sink):
         error: Exception | None = None,
     ) -> None:
         self.kept: list[Frame] = []
+        self.offered = threading.Event()
         self.threads: set[str] = set()
         self.on_main_thread = False
         self._gate, self._fail_at = gate, fail_at
@@ -69,6 +70,7 @@ class Keeper(Sink):
     def write(self, frame: Frame) -> None:
         if len(self.kept) == self._fail_at:
             raise self._error
+        self.offered.set()
         if self._gate is not None:
             assert self._gate.wait(60)
         self.threads.add(threading.current_thread().name)
