@@ -111,6 +111,7 @@ def moving_film(
     interlaced: bool = False,
     alpha: bool = False,
     times: Sequence[Fraction] | None = None,
+    key_every: int = 30,
 ) -> Path:
     """A film of `moving` pictures, at a steady `rate` or at `times`."""
     pictures = []
@@ -125,7 +126,7 @@ def moving_film(
         if times is not None:
             picture.pts, picture.time_base = round(times[index] * 90_000), Fraction(1, 90_000)
         pictures.append(picture)
-    options = {"crf": "12", "g": "30", "preset": "veryfast"} | (
+    options = {"crf": "12", "g": str(key_every), "preset": "veryfast"} | (
         {"flags": "+ilme+ildct"} if interlaced else {}
     )
     if codec != "libx264":

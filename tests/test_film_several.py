@@ -111,7 +111,7 @@ def test_an_engine_that_fails_in_a_part_costs_that_part(tmp_path: Path, tiny_sty
 
 
 def in_parts(tmp_path: Path, count: int = 144) -> tuple[Task, list[Part]]:
-    """A film of twelve segments, in four parts of three."""
+    """A film of twelve segments, in four parts."""
     path = moving_film(tmp_path / "in.mp4", count)
     task = Task(str(path), str(tmp_path / "out.mp4"))
     return task, cut(task, 24.0, workers=1)
@@ -197,6 +197,14 @@ def test_parts_cover_every_frame_once(tmp_path: Path) -> None:
         assert [time_s for part in parts for time_s in part.times_s] == [n / 24 for n in range(100)]
         assert [part.first for part in parts[1:]] == [part.stop for part in parts[:-1]]
         assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_parts_begin_behind_key_frames(tmp_path: Path) -> None:
+    """Segments of 12 frames, and key frames at 0, 50 and 100: segment 5 begins at 60, segment 9 at 108."""
+    path = moving_film(tmp_path / "in.mp4", 144, key_every=50)
+    task = Task(str(path), str(tmp_path / "out.mp4"), smoothing=0.0)
+    assert [part.first for part in cut(task, 24.0, workers=1)] == [0, 3, 5, 9]
+    assert [part.first for part in cut(replace(task, start_s=1.0), 24.0, workers=1)] == [0, 3, 7, 9]
 
 
 def test_a_folder_gives_its_films(tmp_path: Path) -> None:

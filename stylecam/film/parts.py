@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ever
@@ -13,8 +14,9 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 # isort: split
 import av
 
-from stylecam.film.task import Layout, Task, segment_length
+from stylecam.film.task import CHECKED, Layout, Task, segment_length
 from stylecam.sinks.target import has_one_rate, kind_of_target
+from stylecam.temporal import Smoother
 
 _MOST_SEGMENTS = 15
 """Half a minute of film: what is lost at most when a machine is."""
@@ -56,16 +58,27 @@ class Part:
 def cut(task: Task, fps: float | None, workers: int) -> list[Part]:
     """Return the parts of a film of nominally `fps`, several for each worker; none if it cannot be cut.
 
-    That is the case where frames are repeated or left out, and for what is no file. Times are read from the
-    container, nothing is decoded: whoever paints a part has to compare.
+    That is the case where frames are repeated or left out, and for what is no file. A part begins close
+    behind one of the film's key frames where there is one nearby, so that little is decoded for nothing.
+    Times are read from the container: whoever paints a part has to compare.
     """
     path = task.source_path
     if path is None or task.fps or kind_of_target(task.target) != "film" or has_one_rate(task.target):
         return []
-    times_s, length = _frame_times(path, task), segment_length(fps)
+    frames, length = _frames(path, task), segment_length(fps)
+    times_s = [time_s for time_s, _ in frames]
     count = math.ceil(len(times_s) / length)
     size = min(max(1, math.ceil(count / (workers * _ROUNDS))), _MOST_SEGMENTS)
-    return [_part(times_s, length, first, min(first + size, count), count) for first in range(0, count, size)]
+    lead = max(Smoother(task.smoothing).memory, CHECKED)
+    behind_keys = {math.ceil((number + lead) / length) for number, (_, is_key) in enumerate(frames) if is_key}
+    edges = [0, *(_edge(even, size, behind_keys) for even in range(size, count, size)), count]
+    return [_part(times_s, length, first, stop, count) for first, stop in pairwise(edges) if first < stop]
+
+
+def _edge(even: int, size: int, behind_keys: set[int]) -> int:
+    """Return the segment nearest to `even` that begins behind a key frame, less than half a part away."""
+    near = range(even - (size - 1) // 2, even + (size - 1) // 2 + 1)
+    return min(behind_keys.intersection(near), key=lambda segment: abs(segment - even), default=even)
 
 
 def _part(times_s: Sequence[float], length: int, first: int, stop: int, count: int) -> Part:
@@ -74,14 +87,16 @@ def _part(times_s: Sequence[float], length: int, first: int, stop: int, count: i
     return Part(first, stop, stop == count, own, before)
 
 
-def _frame_times(path: Path, task: Task) -> list[float]:
+def _frames(path: Path, task: Task) -> list[tuple[float, bool]]:
+    """Return each frame's time in seconds, and whether it is a key frame."""
     with av.open(str(path)) as film:
         video = film.streams.video[0]
         tick = Fraction(video.time_base or 1)
-        packets = [p.pts for p in film.demux(video) if p.size and p.pts is not None and not p.is_discard]
+        shown = (p for p in film.demux(video) if p.size and not p.is_discard)
+        packets = sorted((p.pts, p.is_keyframe) for p in shown if p.pts is not None)
         start = video.start_time
-    zero = start if start is not None else min(packets, default=0)
+    zero = start if start is not None else min((pts for pts, _ in packets), default=0)
     start_s = Fraction(str(task.start_s))
     end_s = math.inf if task.end_s is None else Fraction(str(task.end_s))
-    times = (Fraction((pts - zero) * tick) for pts in sorted(packets))
-    return [float(time_s) for time_s in times if start_s <= time_s < end_s][: task.frames]
+    frames = ((Fraction((pts - zero) * tick), is_key) for pts, is_key in packets)
+    return [(float(time_s), is_key) for time_s, is_key in frames if start_s <= time_s < end_s][: task.frames]
