@@ -77,7 +77,7 @@ def stylecam_apart(*arguments: object, code: str = "", env: dict[str, str] | Non
     """Run the program in a process of its own, after `code`."""
     start = f"{code}\nfrom stylecam.cli import run\nrun()"
     command = [sys.executable, "-c", start, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -93,7 +93,7 @@ def interrupted(method: str, *arguments: object, number: int = signal.SIGINT, af
             seen += line
         process.send_signal(number)
         try:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
         finally:
             process.kill()
     return Done(process.returncode, out, seen + err)
