@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from commands import Done, stylecam, stylecam_apart, tree
 from painting import assert_same, moving_film
+
+from stylecam.errors import ClusterError
+from stylecam.film.cluster import Choice, connected
 
 pytest.importorskip("ray")
 import psutil  # it comes with the same extra
@@ -88,6 +92,23 @@ def test_nobody_at_that_address(tmp_path: Path, tiny_style_path: Path) -> None:
         assert "error: no Ray cluster answers" in done.err
         assert "hint:" in done.err
     assert tree(tmp_path) == before
+
+
+def test_a_cluster_that_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray 2.60 does without the token that its head asks for; the place itself is there."""
+
+    def refuse(*_: object, **more: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster\n(and why)")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"127.0.0.1:{there.getsockname()[1]}"
+        with (
+            pytest.raises(ClusterError, match=f'"{address}" cannot be joined: Failed to connect') as caught,
+            connected(address, Choice("starry"), None, lambda _: None),
+        ):
+            pass
+    assert "RAY_AUTH_MODE=token" in caught.value.hint
 
 
 def test_a_style_that_is_not_there_ends_it(tmp_path: Path) -> None:

@@ -126,13 +126,13 @@ def connected(
         raise BackendMissingError(
             "--cluster needs the package ray", "pip install 'stylecam[cluster]'"
         ) from exc
-    _check_there(address)
+    is_there = _check_there(address)
     own = {"include_dashboard": False} if address == LOCAL else {}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a film is nobody else's business
     try:
         ray.init(address, **own, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as exc:
-        raise _nobody_at(address) from exc
+        raise _not_let_in(address, exc) if is_there else _nobody_at(address) from exc
     try:
         choice = replace(choice, threads=choice.threads or _own_threads())
         groups, each = _groups(ray.nodes(), cores, wants_gpu=choice.device != "cpu")
@@ -206,15 +206,28 @@ def _finish(worker: Any, task: Task) -> Any:
     return worker.finish.remote(task)
 
 
-def _check_there(address: str) -> None:
-    """Raise ClusterError where nobody listens: Ray itself would try for minutes."""
+def _check_there(address: str) -> bool:
+    """Tell whether the address names a place where somebody listens; False where it names none.
+
+    Raises ClusterError where nobody does: Ray itself would try for minutes.
+    """
     found = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
     if found is None:  # "local", "auto"
-        return
+        return False
     try:
         socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_S).close()
     except (OSError, OverflowError) as exc:
         raise _nobody_at(address) from exc
+    return True
+
+
+def _not_let_in(address: str, exc: Exception) -> ClusterError:
+    cause = (str(exc) or type(exc).__name__).splitlines()[0]
+    return ClusterError(
+        f'the Ray cluster at "{address}" cannot be joined: {cause}',
+        "where it asks for a token: RAY_AUTH_MODE=token, and the head's ~/.ray/auth_token everywhere; "
+        "Ray and Python must be the same on all machines",
+    )
 
 
 def _nobody_at(address: str) -> ClusterError:
