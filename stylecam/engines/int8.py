@@ -25,7 +25,7 @@ SUM_SIGMAS = 6.0
 
 LARGEST_WEIGHT = 63
 """Seven bits: a CPU without VNNI adds two products in sixteen bits, which hold 2 * 255 * 63 and not
-2 * 255 * 127. It costs the nets of the gallery at most 0.6 dB."""
+2 * 255 * 127. It cost six of the gallery's nets at most 0.6 dB."""
 
 
 def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
