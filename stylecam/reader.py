@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from threading import Condition, Thread
 from types import TracebackType
 from typing import Literal, Self
@@ -18,11 +20,61 @@ _SLICE_S = 0.2
 
 _JOIN_S = 2.0
 
+_NEAR = 0.4
+"""A frame due within this share of the camera's interval is worth a wait."""
+
+_SPARED = 0.05
+"""The most of the time that may go into such waits: it is what they cost in frames a second."""
+
+_LATE = 0.1
+"""So much of the interval a frame may come late before it is given up."""
+
+_MEMORY = 8
+
+
+class Patience:
+    """Tell when to leave a frame for the next one, which is about to come.
+
+    A net that takes longer than the camera's interval finds a frame that has waited, half an interval on
+    average, and it is seen so much later. Where the next one is near, to wait for it costs less time than it
+    saves; the waits are rationed, so that they never cost more than `_SPARED` of the frames a second.
+    """
+
+    def __init__(self) -> None:
+        self._captured_s: deque[float] = deque(maxlen=_MEMORY)
+        self._asked_s: float | None = None
+        self._spare_s = 0.0
+
+    @property
+    def interval_s(self) -> float:
+        """Usual time between the last few frames; 0 before there are enough of them."""
+        if len(self._captured_s) < _MEMORY:
+            return 0.0
+        return median(later - sooner for sooner, later in pairwise(self._captured_s))
+
+    def note(self, captured_s: float) -> None:
+        """Learn when a frame was captured."""
+        self._captured_s.append(captured_s)
+
+    def wait_s(self, captured_s: float, now_s: float) -> float:
+        """Return how long to wait for the frame after the one of `captured_s`; 0 is not to."""
+        if self._asked_s is not None:
+            self._spare_s = min(self.interval_s, self._spare_s + _SPARED * (now_s - self._asked_s))
+        self._asked_s = now_s
+        coming_s = captured_s + self.interval_s - now_s
+        is_near = 0 < coming_s <= min(_NEAR * self.interval_s, self._spare_s)
+        return coming_s + _LATE * self.interval_s if is_near else 0.0
+
+    def spend(self, waited_s: float) -> None:
+        """Book a wait."""
+        self._spare_s -= waited_s
+
 
 class FrameReader:
     """Read `source` in a thread of its own; the source stays the caller's to close.
 
-    keep="latest" holds one frame, replaced by each newer one and then counted as dropped (live).
+    keep="latest" holds one frame, replaced by each newer one and then counted as dropped (live); an old one
+    is left for the next where that is about to come (`Patience`).
     keep="all" holds up to `depth` frames and then makes the source wait; nothing is lost (video).
     Every frame is resized to `size_wh`, the source's size by default, so a stream that changes
     its size midway stays stackable. Raises StylecamError where that size is out of range.
@@ -35,6 +87,7 @@ class FrameReader:
         *,
         depth: int = 8,
         size_wh: tuple[int, int] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.captured = 0
         self.dropped = 0
@@ -42,6 +95,7 @@ class FrameReader:
         self._size_wh = check_size(size_wh or source.size_wh)
         self._latest = keep == "latest"
         self._depth = 1 if self._latest else max(1, depth)
+        self._patience, self._clock = Patience(), clock
         self._frames: deque[Frame] = deque()
         self._changed = Condition()
         self._closed = self._ended = False
@@ -63,8 +117,10 @@ class FrameReader:
                     _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
                 )
             if self._frames:
+                if self._latest:
+                    self._await_newer(self._frames[0])
                 self._changed.notify_all()
-                return self._frames.popleft()
+                return self._frames.popleft() if self._frames else None  # closed meanwhile
             if self._error is not None:
                 raise self._error
             return None
@@ -102,6 +158,14 @@ class FrameReader:
     ) -> None:
         self.close()
 
+    def _await_newer(self, held: Frame) -> None:
+        """Wait for a frame that is about to come, and give up what is at hand."""
+        now_s = self._clock()
+        wait_s = self._patience.wait_s(held.captured_s, now_s)
+        if wait_s:
+            self._changed.wait_for(lambda: self._ended or self._closed or self._frames[0] is not held, wait_s)
+            self._patience.spend(self._clock() - now_s)
+
     def _run(self) -> None:
         try:
             while not self._closed and (frame := self._source.read()) is not None:
@@ -116,6 +180,7 @@ class FrameReader:
     def _put(self, frame: Frame) -> None:
         with self._changed:
             self.captured += 1
+            self._patience.note(frame.captured_s)
             if self._latest and self._frames:
                 self._frames.clear()
                 self.dropped += 1
