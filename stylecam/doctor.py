@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -18,6 +16,7 @@ from stylecam import __version__
 from stylecam.engines import BACKENDS, PACKAGES, open_engine
 from stylecam.engines.cuda import cuda_problem, has_tensorrt
 from stylecam.errors import StylecamError
+from stylecam.machine import describe_cpu
 from stylecam.sinks.window import display_problem
 from stylecam.sources import find_cameras
 from stylecam.styles import find_style, style_files, weights_folders
@@ -27,8 +26,6 @@ RIVALS = (
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
 )
 """Packages that overwrite each other's files; pip does not notice."""
-
-CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 @dataclass(frozen=True)
@@ -55,19 +52,6 @@ def examine() -> Iterator[Finding]:
     yield Finding("window", display_problem() or "a screen is there")
     yield _cache()
     yield from _conflicts()
-
-
-def describe_cpu() -> str:
-    """Return the processor's name, its cores and the instructions that matter here."""
-    flags: set[str] = set()
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")  # Linux only; elsewhere the flags are left out
-    if cpuinfo.exists():
-        fields = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
-        rows = {key.strip(): value.strip() for key, value in fields.items()}
-        flags, name = set(rows.get("flags", "").split()), rows.get("model name", name)
-    known = " ".join(flag for flag in CPU_FLAGS if flag in flags)
-    return f"{name}, {os.cpu_count()} cores{', ' + known if known else ''}"
 
 
 def _try_engine(backend: str) -> Finding:

@@ -12,6 +12,7 @@ from stylecam import doctor
 from stylecam.doctor import Finding, examine
 from stylecam.engines import BACKENDS, open_engine
 from stylecam.errors import DeviceUnavailableError
+from stylecam.machine import describe_cpu
 
 
 @dataclass
@@ -85,7 +86,7 @@ def test_no_style_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cpu() -> None:
-    assert "cores" in doctor.describe_cpu()
+    assert "cores" in describe_cpu()
 
 
 @pytest.mark.usefixtures("quick")

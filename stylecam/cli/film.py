@@ -93,7 +93,13 @@ def video(
         int | None, typer.Option(min=1, help="With --cluster: CPU cores for each worker. [default: up to 16]")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Frames that go through the net at once; auto: 1 on a CPU.")
+        int | None, typer.Option(min=1, help="Frames given to the net together; auto: by device and size.")
+    ] = None,
+    lanes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="On a CPU: frames computed at once, each by its share of the threads; auto: measured."
+        ),
     ] = None,
     net: NetOption = NetKind.auto,
     engine: EngineOption = Backend.auto,
@@ -122,7 +128,7 @@ def video(
         Task(
             source, target, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
             Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,
-            parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch,
+            parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch, lanes,
         )
         for source, target in pairs
     ]  # fmt: skip

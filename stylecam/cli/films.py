@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -88,11 +89,13 @@ def on_cluster(
     if resume:
         tasks = [task for task in tasks if not _is_finished(task)]
     tasks = [settled(task) for task in tasks]
-    with connected(address, choice, cores, say) as (pool, workers, chosen):
+    with connected(address, choice, cores, say) as crew:
+        chosen, workers = crew.figures, crew.workers
         say(f"{chosen['style']} ({chosen['net']} net): {chosen.pop('choice')}")
+        tasks = [replace(task, lanes=crew.lanes_of(task)) for task in tasks]
         began_s, finished = time.perf_counter(), []
         with progress("cluster", None) as move:
-            for done, total, film in paint_all(tasks, pool, say, workers=workers, resume=resume):
+            for done, total, film in paint_all(tasks, crew.pool, say, workers=workers, resume=resume):
                 rate = done / (time.perf_counter() - began_s)
                 move(done, f"{done} of {total} frames, {rate:.1f} fps")
                 if film is not None:

@@ -126,7 +126,7 @@ def bench(
         _measure_flicker(temporal, style, net, size, smooth, frames, engine, device, precision, json)
         return
     from stylecam import bench as benchmark
-    from stylecam.doctor import describe_cpu
+    from stylecam.machine import describe_cpu
     from stylecam.meter import Meter
     from stylecam.temporal import Smoother
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stylecam.errors import InferenceError, OutOfMemoryError
+from stylecam.errors import EngineError, InferenceError, OutOfMemoryError
 from stylecam.frames import Pixels, check_size, size_of
 from stylecam.styles import Style
 
@@ -19,13 +19,15 @@ class Engine(ABC):
     """One loaded style on one device. The constructor loads or raises EngineError.
 
     `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16", "bf16" or "int8":
-    what really runs, not what was asked for. `choice` says in a line what was chosen and why.
+    what really runs, not what was asked for. `choice` says in a line what was chosen and why. `lanes` is
+    how many frames of a batch are computed at once, each with its share of the threads.
     """
 
     backend: str
     device: str
     precision: str
     choice: str = ""
+    lanes: int = 1
 
     @abstractmethod
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
@@ -45,6 +47,20 @@ class Engine(ABC):
         and OutOfMemoryError among these, where it has failed; what was ready before stays so.
         """
         return True
+
+    def lane_counts(self, size_wh: tuple[int, int]) -> list[int]:
+        """Return the numbers of lanes worth a try for frames of that size."""
+        return [1]
+
+    def share_threads(self, lanes: int) -> None:
+        """Compute so many frames of a batch at once from now on. Raises EngineError where that cannot be.
+
+        A frame may differ by a level or two from the same one in another number of lanes.
+        """
+        if lanes != 1:
+            raise EngineError(
+                f"{self.backend} on {self.device} computes one batch at a time", "leave --lanes out"
+            )
 
     @abstractmethod
     def close(self) -> None:

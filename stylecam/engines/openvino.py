@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 import openvino
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from stylecam.engines.baked import bake
@@ -23,6 +23,7 @@ from stylecam.engines.base import Engine, default_mix, failed_inference, is_shor
 from stylecam.engines.int8 import to_int8
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
+from stylecam.machine import recall, remember
 from stylecam.styles import Style
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -65,15 +66,17 @@ class OpenVinoEngine(Engine):
                 "CPU", {"INFERENCE_NUM_THREADS": int(threads), "ENABLE_CPU_PINNING": False}
             )
         self._several = any(value.name == "style" for value in style.model.graph.input)
-        self._requests: OrderedDict[Key, openvino.InferRequest] = OrderedDict()
+        self._requests: OrderedDict[Key, _Lanes] = OrderedDict()
         self._settling = Settling(default_mix(style))
         self._compiler: ThreadPoolExecutor | None = None
-        self._coming: tuple[Key, Future[openvino.InferRequest]] | None = None
+        self._coming: tuple[Key, Future[_Lanes]] | None = None
         self._failed: dict[Key, EngineError] = {}
         self._int8 = precision == "int8"
         self._floats = self._pick_precision(folder) if precision in ("auto", "int8") else precision
         self.precision = "int8" if self._int8 else self._floats
-        self._check(self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self._floats))
+        trial = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self._floats)
+        self._check(trial)
+        self._threads = int(trial.get_property("INFERENCE_NUM_THREADS"))
 
     def _check(self, trial: openvino.CompiledModel) -> None:
         """Compare what was got with what was asked for. Raises DeviceUnavailableError."""
@@ -92,12 +95,28 @@ class OpenVinoEngine(Engine):
         inputs = net_inputs(self._style, frames, style)
         mix = default_mix(self._style) if style is None else tuple(style)
         try:
-            key, request = self._request(frames.shape, mix)
+            key, request = self._request(frames.shape if self.lanes == 1 else (1, *frames.shape[1:]), mix)
             if key[1] is not None:
                 inputs.pop("style")
-            return np.asarray(request.infer(inputs, share_inputs=True)[0], np.uint8)
+            return request.infer(inputs)
         except (RuntimeError, MemoryError) as exc:
             raise failed_inference(self.backend, frames.shape, exc) from exc
+
+    def lane_counts(self, size_wh: tuple[int, int]) -> list[int]:
+        """See `Engine.lane_counts`."""
+        most = min(self._threads, _KEPT_PIXELS // (size_wh[0] * size_wh[1]))
+        return [1, *(count for count in (2, 4, 8, 16, 32) if count <= most)]
+
+    def share_threads(self, lanes: int) -> None:
+        """See `Engine.share_threads`."""
+        if lanes > self._threads:
+            raise EngineError(
+                f"{lanes} lanes are more than the {self._threads} threads there are", "use fewer --lanes"
+            )
+        if lanes != self.lanes:
+            self._collect()
+            self.close()
+            self._compiler, self.lanes = None, lanes
 
     def prepare(self, shape: tuple[int, ...], style: Sequence[float] | None = None) -> bool:
         """See `Engine.prepare`."""
@@ -123,7 +142,7 @@ class OpenVinoEngine(Engine):
     def _fixed(self, mix: tuple[float, ...]) -> tuple[float, ...] | None:
         return mix if self._several else None
 
-    def _request(self, shape: tuple[int, ...], mix: tuple[float, ...]) -> tuple[Key, openvino.InferRequest]:
+    def _request(self, shape: tuple[int, ...], mix: tuple[float, ...]) -> tuple[Key, _Lanes]:
         """Return the compiled net for a batch, and what is compiled into it."""
         fixed: Key = (shape, self._fixed(mix))
         settled = self._settling.has_settled(mix)
@@ -159,9 +178,9 @@ class OpenVinoEngine(Engine):
             except EngineError as exc:
                 self._failed[key] = exc
 
-    def _make_request(self, key: Key) -> openvino.InferRequest:
+    def _make_request(self, key: Key) -> _Lanes:
         try:
-            return self._compile(key, self._floats).create_infer_request()
+            return _Lanes(self._compile(key, self._floats), self.lanes)
         except (RuntimeError, MemoryError) as exc:
             raise failed_inference(self.backend, key[0], exc) from exc
 
@@ -172,7 +191,11 @@ class OpenVinoEngine(Engine):
         try:
             model = self._core.read_model(graph.SerializeToString(), b"")
             model.reshape({"frames": list(shape)})
-            hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+            hints: dict[str, object] = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
+            if self.lanes == 1:
+                hints["PERFORMANCE_HINT"] = "LATENCY"
+            else:
+                hints |= {"NUM_STREAMS": self.lanes, "INFERENCE_NUM_THREADS": self._threads}
             return self._core.compile_model(model, "CPU", hints)
         except (RuntimeError, MemoryError) as exc:
             if is_short_of_memory(exc):
@@ -192,13 +215,12 @@ class OpenVinoEngine(Engine):
         cpu = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         key = " ".join((cpu, capped, openvino.__version__, self._style.net, "int8" * self._int8)).rstrip()
         file = folder / "precision.json"
-        return _remembered(file).get(key) or self._try_precisions(file, key)
+        return recall(file).get(key) or self._try_precisions(file, key)
 
     def _try_precisions(self, file: Path, key: str) -> str:
         times = {precision: self._time(precision) for precision in ("fp32", "bf16")}
         best = min(times, key=lambda precision: times[precision])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(_remembered(file) | {key: best}, indent=1))
+        remember(file, key, best)
         return best
 
     def _time(self, precision: str) -> float:
@@ -214,6 +236,36 @@ class OpenVinoEngine(Engine):
             compiled(inputs)
             times.append(time.perf_counter() - began)
         return min(times)
+
+
+class _Lanes:
+    """A compiled net, and the requests that compute in it beside each other, each with its own threads."""
+
+    def __init__(self, compiled: openvino.CompiledModel, lanes: int) -> None:
+        self._requests = [compiled.create_infer_request() for _ in range(lanes)]
+
+    def infer(self, inputs: dict[str, NDArray[np.generic]]) -> Pixels:
+        """Return the frames painted: all at once in a single lane, else one by one in whichever is free."""
+        if len(self._requests) == 1:
+            return np.asarray(self._requests[0].infer(inputs, share_inputs=True)[0], np.uint8)
+        frames = inputs["frames"]
+        painted = np.empty(frames.shape, np.uint8)
+        under_way: deque[tuple[int, openvino.InferRequest]] = deque()
+        for number in range(len(frames)):
+            request = self._requests[number] if number < len(self._requests) else _fetch(under_way, painted)
+            request.start_async(inputs | {"frames": frames[number : number + 1]}, share_inputs=True)
+            under_way.append((number, request))
+        while under_way:
+            _fetch(under_way, painted)
+        return painted
+
+
+def _fetch(under_way: deque[tuple[int, openvino.InferRequest]], painted: Pixels) -> openvino.InferRequest:
+    """Take the oldest frame from its request, which is free then."""
+    number, request = under_way.popleft()
+    request.wait()
+    painted[number] = request.get_output_tensor(0).data[0]
+    return request
 
 
 class Settling:
@@ -265,12 +317,3 @@ def _prune(folder: Path) -> None:
         blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime)
         for blob in blobs[:-_KEPT_BLOBS]:
             blob.unlink()
-
-
-def _remembered(file: Path) -> dict[str, str]:
-    """Return what earlier trials found; nothing where the file is missing or damaged."""
-    try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -84,6 +84,15 @@ class Worker:
             "style": style.name, "net": style.net, "choice": engine.choice,
         }  # fmt: skip
 
+    def share_threads(self, task: Task) -> int:
+        """Return how many frames of a film to compute at once; 1 where that cannot be found out."""
+        try:
+            with FilmRun(task, _nobody, resume=True) as run:
+                run.share_threads(self._engine, self._style)
+        except StylecamError:  # whoever paints the film will meet it again
+            return 1
+        return self._engine.lanes
+
     def paint(self, task: Task, part: Part) -> tuple[Task, int, str]:
         """Paint a part; return its film, how many frames it has, and what went wrong, if anything did."""
         try:
@@ -109,11 +118,22 @@ class Worker:
         return done
 
 
+@dataclass(frozen=True)
+class Crew:
+    """A pool of so many workers, the figures of one, and what tells how many lanes a film is painted in.
+
+    One worker finds that out for all: parts of one film painted in other lanes could be told apart.
+    """
+
+    pool: Any
+    workers: int
+    figures: dict[str, str]
+    lanes_of: Callable[[Task], int]
+
+
 @contextmanager
-def connected(
-    address: str, choice: Choice, cores: int | None, say: Callable[[str], None]
-) -> Iterator[tuple[Any, int, dict[str, str]]]:
-    """Give a pool of workers, their number, and the figures of one.
+def connected(address: str, choice: Choice, cores: int | None, say: Callable[[str], None]) -> Iterator[Crew]:
+    """Give workers that have opened the net.
 
     There is a worker for each GPU or each group of `cores` that the cluster at `address` has; "local" starts
     a cluster on this machine. A worker that dies is started anew, and what it was at is done
@@ -146,7 +166,8 @@ def connected(
         figures = ray.get(workers[0].figures.remote())
         if isinstance(figures, StylecamError):
             raise figures
-        yield util.ActorPool(workers), len(workers), figures
+        share = workers[0].share_threads.remote
+        yield Crew(util.ActorPool(workers), len(workers), figures, lambda task: ray.get(share(task)))
     finally:
         ray.shutdown()
 

@@ -23,6 +23,7 @@ from stylecam.film.journal import Journal
 from stylecam.film.parts import Part
 from stylecam.film.render import NotTheSameFilmError, Span, render
 from stylecam.film.segments import Coding, PictureWriter, PipeWriter, SegmentWriter, Writer
+from stylecam.film.sharing import choose_lanes
 from stylecam.film.task import Layout, Task, plan_layout
 from stylecam.film.work import Segment, Work, check_not_begun, known_by, segment_suffix
 from stylecam.frames import check_size
@@ -88,14 +89,28 @@ class FilmRun:
         """Width and height of what is written."""
         return self.size_wh[0] * (1 + self.task.compare), self.size_wh[1]
 
+    def share_threads(self, engine: Engine, style: Style) -> None:
+        """Have the engine compute as many frames at once as the run did that is gone on with.
+
+        Where there was none, as many as the task names, or as go fastest.
+        """
+        begun = self._work.begun_with.get("--lanes") if self._work and self.task.lanes is None else None
+        if begun is None:
+            begun = choose_lanes(
+                self.task, engine, style, self.size_wh, self.frame_count,
+                lambda task: _fps_of(task, engine, style), self._say,
+            )  # fmt: skip
+        engine.share_threads(begun)
+
     def run(self, engine: Engine, style: Style) -> Generator[int]:
         """Paint what is not painted yet, yielding how many frames are; then make the film. Once.
 
         On Ctrl-C the target holds what there is by then, and --resume can still go on. Whatever else goes
         wrong, there is no target, and what is done stays for --resume. Raises StylecamError.
         """
-        layout = plan_layout(self.task, self.source.fps, self.size_wh, engine.device)
         try:
+            self.share_threads(engine, style)
+            layout = plan_layout(self.task, self.source.fps, self.size_wh, engine)
             yield from self._run(engine, layout, style)
         except StylecamError as exc:
             self._keep_or_remove(exc)
@@ -116,7 +131,8 @@ class FilmRun:
         Raises StylecamError.
         """
         assert self._work is not None
-        layout = plan_layout(self.task, self.source.fps, self.size_wh, engine.device)
+        engine.share_threads(self.task.lanes or 1)
+        layout = plan_layout(self.task, self.source.fps, self.size_wh, engine)
         numbers = range(part.first, part.stop)
         try:
             self._work.open(self._settings(engine, layout, style))
@@ -319,7 +335,7 @@ class FilmRun:
             "size": f"{self.size_wh[0]}x{self.size_wh[1]}",
             "--smooth": task.smoothing, "--start": task.start_s, "--end": task.end_s,
             "--fps": str(task.fps), "--frames": task.frames, "--compare": task.compare,
-            "layout": asdict(layout), "begin": str(self.source.begins_s),
+            "--lanes": engine.lanes, "layout": asdict(layout), "begin": str(self.source.begins_s),
             "version": f"stylecam {__version__}, FFmpeg {av.library_versions['libavcodec']}",
         }  # fmt: skip
         if self._kind == "film":
@@ -348,6 +364,14 @@ class FilmRun:
             if note not in self.notes:
                 self.notes.append(note)
                 self._say(note)
+
+
+def _fps_of(task: Task, engine: Engine, style: Style) -> float:
+    """Paint a task for its rate's sake."""
+    with FilmRun(task, lambda text: None) as run:
+        for _ in run.run(engine, style):
+            pass
+        return run.meter.fps
 
 
 def _home(kind: str, target: Path) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from stylecam.engines.base import Engine
 from stylecam.sinks.codecs import Encoding
 from stylecam.sinks.target import has_one_rate
 from stylecam.sources.pyav import FilmSource, TakeUp
@@ -23,6 +24,9 @@ _BATCH_PIXELS = 8_300_000
 
 _LARGEST_BATCH = 8
 
+_EACH_LANE = 2
+"""Frames a lane has of each batch: at a batch's end some wait for the last."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -30,7 +34,8 @@ class Task:
 
     `source` is what FilmSource takes, `target` what `stylecam.sinks.target` knows. `size_wh` scales the
     frames first, `frames` ends after so many, `compare` puts the original on the left. `batch` None is
-    chosen by device and size. The rest is as in FilmSource, Smoother and Encoding.
+    chosen by device and size, `lanes` (`Engine.lanes`) None by measurement. The rest is as in FilmSource,
+    Smoother and Encoding.
     """
 
     source: str
@@ -44,6 +49,7 @@ class Task:
     frames: int | None = None
     compare: bool = False
     batch: int | None = None
+    lanes: int | None = None
 
     def open_source(self, take_up: TakeUp | None = None) -> FilmSource:
         """Open the film, from its beginning or where it is taken up. Raises SourceOpenError."""
@@ -87,11 +93,11 @@ class Layout:
         return bool(self.lead) and number % self.length >= self.length - self.lead_in(1)
 
 
-def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], device: str) -> Layout:
-    """Return the layout for a film of nominally `fps`, painted at `size_wh` on `device` ("cpu" or "cuda")."""
+def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], engine: Engine) -> Layout:
+    """Return the layout for a film of nominally `fps`, painted at `size_wh` by `engine`."""
     length = segment_length(fps)
     lead = min(Smoother(task.smoothing).memory, length)
-    return Layout(length, lead, min(task.batch or default_batch(size_wh, device), length))
+    return Layout(length, lead, min(task.batch or default_batch(size_wh, engine), length))
 
 
 def segment_length(fps: float | None) -> int:
@@ -99,8 +105,8 @@ def segment_length(fps: float | None) -> int:
     return min(max(round((fps or _FALLBACK_FPS) * _SEGMENT_S), _FEWEST), _MOST)
 
 
-def default_batch(size_wh: tuple[int, int], device: str) -> int:
-    """Return how many frames go through the net at once; a CPU gains nothing by several."""
-    if device == "cpu":
-        return 1
+def default_batch(size_wh: tuple[int, int], engine: Engine) -> int:
+    """Return how many frames go through the net at once; a CPU gains nothing by more than it has lanes."""
+    if engine.device == "cpu":
+        return 1 if engine.lanes == 1 else _EACH_LANE * engine.lanes
     return max(1, min(_LARGEST_BATCH, _BATCH_PIXELS // (size_wh[0] * size_wh[1])))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stylecam.errors import SinkOpenError
+from stylecam.machine import recall
 from stylecam.sinks.codecs import CONTAINERS
 from stylecam.wholefile import sync_file, sync_folder
 
@@ -52,6 +53,11 @@ class Work:
         return any(self.folder.glob("*.json")) and (
             any(self.folder.glob("[0-9]*.json")) or any(self.frames.glob("*.npy"))
         )
+
+    @property
+    def begun_with(self) -> dict[str, Any]:
+        """The settings that a run which has left something was begun with; nothing where there is none."""
+        return recall(self.folder / _SETTINGS) if self.is_begun else {}
 
     def open(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Make the folder, or find it made with the same settings; return those it was made with.

@@ -1,0 +1,113 @@
+"""How a CPU's threads are shared out among the frames of a film: found by painting its beginning each way.
+
+One frame over all threads leaves some of them idle at every layer's end; several frames at once, each over
+its share, do not, and decoder and encoder find room between them. What is faster depends on processor, net
+and size, so it is measured with the whole of `stylecam video` at work, and remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from stylecam.engines.base import Engine
+from stylecam.errors import StylecamError
+from stylecam.film.task import Task
+from stylecam.machine import describe_cpu, recall, remember
+from stylecam.sinks.target import kind_of_target
+from stylecam.styles import Style
+
+Trial = Callable[[Task], float]
+"""Paints a task and returns its frames a second."""
+
+_WORTH_S = 60.0
+"""A film that takes longer is worth the trial."""
+
+_TRIAL_S = 1.5
+_ROUNDS = 2
+_FEWEST, _MOST = 16, 240
+_GAIN = 1.03
+"""By so much several lanes must be faster: they take more memory."""
+
+
+def choose_lanes(
+    task: Task,
+    engine: Engine,
+    style: Style,
+    size_wh: tuple[int, int],
+    frames: int | None,
+    trial: Trial,
+    say: Callable[[str], None],
+) -> int:
+    """Return how many frames of a film of so many `frames` are best computed at once.
+
+    `task.lanes` where it names a number; one where that is all the engine can, where the source cannot be
+    read twice, or where the film is short. Raises StylecamError where the net cannot be run.
+    """
+    if task.lanes is not None:
+        return task.lanes
+    counts = [count for count in engine.lane_counts(size_wh) if count <= (task.batch or count)]
+    kind = kind_of_target(task.target)
+    if len(counts) == 1 or task.source_path is None or kind == "stdout":
+        return 1
+    file, key = user_cache_path("stylecam") / "lanes.json", _key(task, engine, style, size_wh)
+    net_s = _net_s(engine, size_wh)
+    if frames is not None and frames * net_s < _WORTH_S:
+        return 1
+    known = recall(file).get(key)
+    if known in counts:
+        return int(known)
+    say(f"measures whether {' or '.join(map(str, counts))} frames at once go faster (--lanes names it)")
+    length = min(max(round(_TRIAL_S / net_s), _FEWEST), _MOST)
+    with TemporaryDirectory(prefix="stylecam-") as folder:
+        name = "%06d.png" if kind == "pictures" else f"trial{Path(task.target).suffix}"
+        short = replace(task, target=str(Path(folder) / name), frames=min(length, task.frames or length))
+        best, rates = _fastest(short, counts, trial)
+    remember(file, key, best)
+    measured = ", ".join(f"{lanes}: {fps:.1f} fps" for lanes, fps in rates.items())
+    say(f"lanes: {best} (measured, {measured})")
+    return best
+
+
+def _fastest(task: Task, counts: list[int], trial: Trial) -> tuple[int, dict[int, float]]:
+    """Try each number of lanes in turn; one that fails, as for want of memory, is out."""
+    rates: dict[int, float] = {}
+    for _ in range(_ROUNDS):
+        for lanes in counts:
+            try:
+                rates[lanes] = max(rates.get(lanes, 0.0), trial(replace(task, lanes=lanes)))
+            except StylecamError:
+                if lanes == 1:
+                    raise
+                rates[lanes] = 0.0
+    best = max(rates, key=lambda lanes: rates[lanes])
+    return (best if rates[best] > _GAIN * rates[1] else 1), rates
+
+
+def _key(task: Task, engine: Engine, style: Style, size_wh: tuple[int, int]) -> str:
+    """Return what the answer depends on."""
+    coding = {name: value for name, value in asdict(task.encoding).items() if value}
+    what = (
+        describe_cpu(), os.environ.get("OMP_NUM_THREADS"), os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        engine.precision, style.net, style.card["net"], size_wh, Path(task.target).suffix, coding,
+        task.smoothing > 0,
+    )  # fmt: skip
+    return json.dumps(what, sort_keys=True)
+
+
+def _net_s(engine: Engine, size_wh: tuple[int, int]) -> float:
+    """Return how long the net takes for a frame over all threads."""
+    frame = np.zeros((1, size_wh[1], size_wh[0], 3), np.uint8)
+    engine.share_threads(1)
+    engine.infer(frame)
+    began_s = time.perf_counter()
+    engine.infer(frame)
+    return time.perf_counter() - began_s
