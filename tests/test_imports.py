@@ -21,7 +21,7 @@ TESTS = sorted(Path(__file__).parent.glob("*.py"))
 
 FLOORS = (
     {"errors", "wholefile", "meter", "interrupt", "console", "backoff"},
-    {"frames"},
+    {"frames", "machine"},
     {"pictures", "styles", "temporal", "sheet", "arguments"},
     {"controls"},
     {"keys"},
