@@ -108,6 +108,11 @@ class FrameReader:
 
         Raises what the thread raised, after the frames read before it, and TimeoutError.
         """
+        frame = self._next(timeout_s)
+        # Live, only a frame that is handed out is worth the work.
+        return self._scaled(frame) if frame is not None and self._latest else frame
+
+    def _next(self, timeout_s: float | None) -> Frame | None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             while not (self._frames or self._ended or self._closed):
@@ -169,13 +174,16 @@ class FrameReader:
     def _run(self) -> None:
         try:
             while not self._closed and (frame := self._source.read()) is not None:
-                self._put(replace(frame, bgr=resize(frame.bgr, self._size_wh)))
+                self._put(frame if self._latest else self._scaled(frame))
         except BaseException as exc:  # handed to whoever reads: a thread's traceback reaches nobody
             self._error = exc
         finally:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+    def _scaled(self, frame: Frame) -> Frame:
+        return replace(frame, bgr=resize(frame.bgr, self._size_wh))
 
     def _put(self, frame: Frame) -> None:
         with self._changed:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnxruntime
 import openvino
@@ -322,6 +323,17 @@ def test_each_size_of_the_ladder_has_a_session_of_its_own(
 
 
 # OpenVINO's precision
+
+
+def test_on_a_cpu_opencv_leaves_the_cores_to_the_net(tiny_style: Style) -> None:
+    cores = cv2.getNumberOfCPUs()
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(cores)
+    try:
+        open_engine(tiny_style, "onnxruntime", "cpu").close()
+        assert cv2.getNumThreads() == max(1, cores // 4)
+    finally:
+        cv2.setNumThreads(before)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+import cv2
+
 from stylecam.engines.base import Engine
 from stylecam.engines.cuda import cuda_problem
 from stylecam.errors import BackendMissingError, DeviceUnavailableError, EngineError
@@ -19,12 +21,20 @@ PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torchscript":
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
+_OPENCVS_PART = 4
+"""On a CPU, OpenCV works on one core of so many.
+
+Its threads spin while they wait for each other: on two cores, one of them smooths a frame as soon as two do,
+for two thirds of the processor's time. The rest is the net's.
+"""
+
 
 def open_engine(style: Style, backend: str = "auto", device: str = "auto", precision: str = "auto") -> Engine:
     """Load `style`; what is named is done or fails, "auto" is chosen and told in `engine.choice`.
 
     auto takes ONNX Runtime on CUDA, then OpenVINO, then ONNX Runtime on the CPU. The caller
-    closes the engine. Raises BackendMissingError, DeviceUnavailableError.
+    closes the engine. On a CPU it has the cores: OpenCV is held to fewer threads, in the whole process.
+    Raises BackendMissingError, DeviceUnavailableError.
     """
     for value, known, what in ((device, DEVICES, "device"), (precision, PRECISIONS, "precision")):
         if value not in ("auto", *known):
@@ -42,6 +52,8 @@ def open_engine(style: Style, backend: str = "auto", device: str = "auto", preci
     engine.choice = f"{engine.backend} on {engine.device} in {engine.precision}" + (
         f" ({why})" if why else ""
     )
+    if engine.device == "cpu":
+        cv2.setNumThreads(max(1, cv2.getNumberOfCPUs() // _OPENCVS_PART))
     return engine
 
 
