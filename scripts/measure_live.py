@@ -79,9 +79,10 @@ class Onlooker:
         return done
 
     def write(self, frame: Frame) -> None:
-        """Write, and note when that was done."""
+        """Write, and note when that was done; a window shows a frame again until there is a new one."""
         self._write(frame)
-        self.written.append((frame.timestamp_s, frame.captured_s, time.perf_counter()))
+        if not self.written or frame.captured_s != self.written[-1][1]:
+            self.written.append((frame.timestamp_s, frame.captured_s, time.perf_counter()))
 
     def latencies_s(self, since_s: float) -> list[float]:
         """From capture to the sink, of the newest frames since then."""

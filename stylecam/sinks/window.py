@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from stylecam.sinks.base import Sink
 
 _TITLE = "stylecam"
 _ROUND = tuple((x, y, 0) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
+_REDRAW_S = 0.5
+"""A picture that stays is drawn again so often, for its figures: each time takes from the net."""
+
 _HINT = 'record to a file instead (a name ending in .mp4), or use "null"'
 
 
@@ -44,9 +48,11 @@ class WindowSink(Sink):
                 "uninstall opencv-python-headless and reinstall opencv-python, or " + _HINT,
             ) from exc
         self._size_known = False
+        self._shown: Pixels | None = None
+        self._shown_s = 0.0
 
     def write(self, frame: Frame) -> None:
-        """Show a frame and look at the keyboard."""
+        """Show a frame and look at the keyboard; one that stays is drawn anew only for a key, or now and then."""
         try:
             self._show(frame.bgr)
         except cv2.error as exc:
@@ -75,7 +81,10 @@ class WindowSink(Sink):
         if not self._size_known:
             cv2.resizeWindow(_TITLE, bgr.shape[1], bgr.shape[0])
             self._size_known = True
-        cv2.imshow(_TITLE, self._labelled(bgr))
+        now_s = time.perf_counter()
+        if bgr is not self._shown or now_s - self._shown_s > _REDRAW_S:
+            cv2.imshow(_TITLE, self._labelled(bgr))
+            self._shown, self._shown_s = bgr, now_s
         while key := name_of(cv2.waitKeyEx(1)):  # every key that was pressed since the last frame
             self._press(key)
         self._quit = self._quit or not _is_visible()
@@ -87,6 +96,7 @@ class WindowSink(Sink):
         return with_text(bgr, HELP, at_top=True) if self._help else bgr
 
     def _press(self, key: str) -> None:
+        self._shown = None
         if key == "h":
             self._help = not self._help
         elif key == "q":
