@@ -265,8 +265,15 @@ with WindowSink(controls, lambda: "29.9 fps") as sink:
         seen.append((sink.wants_quit, controls.settings.color, controls.settings.style))
 assert seen == [(False, False, "starry"), (False, True, "wave"), (True, True, "wave")], seen
 with open_sink("window", fps=None) as sink:
-    frame = Frame(np.full((120, 160, 3), 90, np.uint8), 0.0, 0.0)
+    frame, drawn, draw = Frame(np.full((120, 160, 3), 90, np.uint8), 0.0, 0.0), [], cv2.imshow
+    cv2.imshow = lambda title, bgr: (drawn.append(title), draw(title, bgr))
     sink.write(frame)
+    sink.write(frame)
+    assert len(drawn) == 1
+    keys = iter([ord("h")])
+    sink.write(frame)
+    sink.write(frame)
+    assert len(drawn) == 2
     assert not sink.wants_quit
     cv2.destroyAllWindows()
     sink.write(frame)

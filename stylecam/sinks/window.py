@@ -52,7 +52,7 @@ class WindowSink(Sink):
         self._shown_s = 0.0
 
     def write(self, frame: Frame) -> None:
-        """Show a frame and look at the keyboard; one that stays is drawn anew only for a key, or now and then."""
+        """Show a frame and look at the keyboard; one that stays is drawn anew for a key, or now and then."""
         try:
             self._show(frame.bgr)
         except cv2.error as exc:
