@@ -12,6 +12,7 @@ from typing import Any
 import cv2  # before av, wherever a test imports that
 import pytest
 import torch
+from filelock import FileLock
 from nets import MakeFile, make_checkpoint, noise, write_photos
 from training import Make, save_teacher
 
@@ -63,13 +64,23 @@ def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_ckpt(tmp_path_factory: pytest.TempPathFactory) -> MakeFile:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run that all its processes (pytest-xdist's workers) see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def make_ckpt(shared_folder: Path) -> MakeFile:
     """Write the checkpoint of a tiny net, of a kind and for so many styles, when first asked for."""
 
     @cache
     def make(kind: str, styles: int) -> Path:
-        path = tmp_path_factory.mktemp(f"{kind}{styles}") / "tiny.ckpt"
-        save_checkpoint(make_checkpoint(styles, kind=kind), path)
+        path = shared_folder / f"{kind}{styles}" / "tiny.ckpt"
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                save_checkpoint(make_checkpoint(styles, kind=kind), path)
         return path
 
     return make
@@ -77,12 +88,14 @@ def make_ckpt(tmp_path_factory: pytest.TempPathFactory) -> MakeFile:
 
 @pytest.fixture(scope="session")
 def make_onnx(make_ckpt: MakeFile) -> MakeFile:
-    """Export what `make_ckpt` makes, into a weights file beside it."""
+    """Export what `make_ckpt` makes, into a weights file beside it; that takes seconds, so once for all."""
 
     @cache
     def make(kind: str, styles: int) -> Path:
         checkpoint = make_ckpt(kind, styles)
-        return export(str(checkpoint), checkpoint.with_name("tiny.onnx" if styles == 1 else "tinies.onnx"))
+        path = checkpoint.with_name("tiny.onnx" if styles == 1 else "tinies.onnx")
+        with FileLock(f"{path}.lock"):
+            return path if path.exists() else export(str(checkpoint), path)
 
     return make
 

@@ -252,7 +252,7 @@ def test_batches_are_of_4_4_and_2_and_change_nothing(
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupted_film_plays(tiny: Path, tmp_path: Path, number: int) -> None:
     done = interrupted(
         ONE_FRAME, "video", CLIP, "-o", "out.mp4", "-s", tiny, "--size", "64x48", number=number

@@ -98,7 +98,7 @@ def test_a_recording_has_the_rate_that_is_held_else_the_sources(
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_ends_it_well(tiny: Path, tmp_path: Path, number: int) -> None:
     arguments = (*SMALL_DEMO, "--sink", "out.mp4", "--sink", "null", "-s", tiny, "--json")
     done = succeeded(interrupted(ONE_FRAME, "live", *arguments, number=number))

@@ -152,7 +152,9 @@ MASTERING = (
 )
 
 
-@pytest.mark.parametrize(("name", "curve", "trc"), [("PQ", pq, 16), ("HLG", hlg, 18)])
+@pytest.mark.parametrize(
+    ("name", "curve", "trc"), [("PQ", pq, 16), pytest.param("HLG", hlg, 18, marks=pytest.mark.slow)]
+)
 def test_hdr_is_tone_mapped_and_said(tmp_path: Path, name: str, curve: Any, trc: int) -> None:
     level = np.repeat(curve(NITS), 16)[None, :, None].repeat(32, 0).repeat(3, 2)
     planes = to_yuv(level * 255, "bt2020", bits=10)

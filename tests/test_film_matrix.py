@@ -80,7 +80,7 @@ def streams(path: Path) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize("what", MADE)
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mkv", marks=pytest.mark.slow)])
 def test_what_goes_in_comes_out(tiny: Path, tmp_path: Path, what: str, suffix: str) -> None:
     film, out = (
         MADE[what](tmp_path / ("in.mkv" if what == "start offset" else "in.mp4")),

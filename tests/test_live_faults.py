@@ -59,7 +59,7 @@ def wait_until_larger(path: Path, size: int, process: subprocess.Popen[str]) -> 
 
 
 @posix
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mkv", marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_leaves_a_film_that_plays(tiny: Path, fast: Path, suffix: str) -> None:
     take = Path(f"take{suffix}")
     with live("--source", fast, "--sink", take, "--at-end", "wait", "-s", tiny) as process:

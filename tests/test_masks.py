@@ -66,6 +66,7 @@ def test_the_edge_is_soft_and_lies_on_hers(portrait: Pixels) -> None:
     assert 2 < np.count_nonzero((row > 10) & (row < 240)) < 40
 
 
+@pytest.mark.slow
 def test_noise_makes_less_of_it_flicker_than_each_frame_by_itself(portrait: Pixels) -> None:
     noisy = [with_noise(portrait, seed) for seed in range(6)]
     steady = PersonMask()
