@@ -30,6 +30,9 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _KEPT_PIXELS = 6_000_000
 """A compiled shape holds its activations, about 0.3 kB a pixel in bf16."""
 
+_LANES_PIXELS = 2_100_000
+"""What all lanes together may have in work: the full net in fp32 takes up to 2 kB a pixel."""
+
 _KEPT_BLOBS = 16
 _SETTLED = 15
 """How many batches in a row must have the same mix until it is worth compiling in: half a second live."""
@@ -104,7 +107,7 @@ class OpenVinoEngine(Engine):
 
     def lane_counts(self, size_wh: tuple[int, int]) -> list[int]:
         """See `Engine.lane_counts`."""
-        most = min(self._threads, _KEPT_PIXELS // (size_wh[0] * size_wh[1]))
+        most = min(self._threads, _LANES_PIXELS // (size_wh[0] * size_wh[1]))
         return [1, *(count for count in (2, 4, 8, 16, 32) if count <= most)]
 
     def share_threads(self, lanes: int) -> None:
