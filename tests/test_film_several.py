@@ -12,6 +12,7 @@ import pytest
 from commands import noise_film, stylecam, tree
 from painting import Negative, assert_same, lost, lost_after, moving_film, paint
 
+from stylecam.engines import open_engine
 from stylecam.errors import InferenceError, SinkOpenError, SinkWriteError, SourceOpenError, StylecamError
 from stylecam.film import journal
 from stylecam.film import task as tasks
@@ -392,6 +393,17 @@ def test_workers_share_films_out(tmp_path: Path, workers: list[Worker], tiny_sty
         assert stylecam("video", films[0], "-o", alone, *common, *more).code == 0
         assert_same(alone, out / name)
     assert sorted(tree(out)) == ["a.mp4", "b.mp4", "fast.mp4"]
+
+
+def test_one_worker_finds_the_lanes_for_all(tmp_path: Path, tiny_style: Style, tiny_style_path: Path) -> None:
+    worker = Worker(Choice(str(tiny_style_path), engine="openvino"))
+    task = Task(str(moving_film(tmp_path / "in.mp4", 30)), str(tmp_path / "out.mp4"))
+    assert worker.share_threads(task) == 1, "a short film is not measured"
+    assert worker.share_threads(replace(task, source=str(tmp_path / "none.mp4"))) == 1
+    with open_engine(tiny_style, "openvino") as engine:
+        lanes = engine.lane_counts((96, 64))[-1]
+    for number in (lanes, 1):
+        assert worker.share_threads(replace(task, lanes=number)) == number
 
 
 def test_a_worker_without_a_net_says_why(tmp_path: Path) -> None:
