@@ -90,8 +90,22 @@ def test_several_lanes_have_to_earn_their_memory(task: Task, tiny_style: Style) 
 
 def test_what_does_not_fit_is_out(task: Task, tiny_style: Style) -> None:
     assert choose(task, tiny_style, {1: 20.0, 2: 30.0})[0] == 2
-    with pytest.raises(InferenceError):
-        choose(replace(task, smoothing=0.0), tiny_style, {2: 30.0})
+
+
+def test_a_trial_that_fails_is_told_and_stops_no_film(
+    task: Task, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes, _, said = choose(task, tiny_style, {2: 30.0})
+    assert (lanes, said[-1]) == (1, "lanes: 1 (it could not be measured: too little memory)")
+
+    def full(file: Path, key: str, found: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sharing, "remember", full)
+    for _ in range(2):
+        lanes, tried, _ = choose(task, tiny_style, {1: 20.0, 2: 30.0})
+        assert lanes == 2
+        assert tried, "it was not remembered"
 
 
 def test_another_net_is_measured_for_itself(task: Task, tiny_style: Style) -> None:

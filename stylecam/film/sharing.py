@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +51,8 @@ def choose_lanes(
     """Return how many frames of a film of so many `frames` are best computed at once.
 
     `task.lanes` where it names a number; one where that is all the engine can, where the source cannot be
-    read twice, or where the film is short. Raises StylecamError where the net cannot be run.
+    read twice, or where the film is short; one, and a word on it, where nothing can be measured. Raises
+    InferenceError where the net cannot be run.
     """
     if task.lanes is not None:
         return task.lanes
@@ -67,11 +69,16 @@ def choose_lanes(
         return int(known)
     say(f"measures whether {' or '.join(map(str, counts))} frames at once go faster (--lanes names it)")
     length = min(max(round(_TRIAL_S / net_s), _FEWEST), _MOST)
-    with TemporaryDirectory(prefix="stylecam-") as folder:
-        name = "%06d.png" if kind == "pictures" else f"trial{Path(task.target).suffix}"
-        short = replace(task, target=str(Path(folder) / name), frames=min(length, task.frames or length))
-        best, rates = _fastest(short, counts, trial)
-    remember(file, key, best)
+    try:
+        with TemporaryDirectory(prefix="stylecam-") as folder:
+            name = "%06d.png" if kind == "pictures" else f"trial{Path(task.target).suffix}"
+            short = replace(task, target=str(Path(folder) / name), frames=min(length, task.frames or length))
+            best, rates = _fastest(short, counts, trial)
+    except (StylecamError, OSError) as exc:  # a full /tmp, say: the film itself may well be painted
+        say(f"lanes: 1 (it could not be measured: {getattr(exc, 'message', None) or exc})")
+        return 1
+    with suppress(OSError):  # it is measured again the next time
+        remember(file, key, best)
     measured = ", ".join(f"{lanes}: {fps:.1f} fps" for lanes, fps in rates.items())
     say(f"lanes: {best} (measured, {measured})")
     return best
