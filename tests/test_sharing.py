@@ -144,7 +144,7 @@ def test_a_batch_has_no_more_lanes_than_frames(task: Task, tiny_style: Style) ->
 def test_a_film_is_measured_by_painting_its_beginning(
     task: Task, tiny_style: Style, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sharing, "_WORTH_S", 0.0)
+    monkeypatch.setattr(sharing, "_WORTH_PIXELS", {tiny_style.net: 0})
     monkeypatch.setattr(sharing, "_GAIN", 0.0)
     engine, said = Laned(most=2), list[str]()
     paint(tiny_style, task, engine, said=said)

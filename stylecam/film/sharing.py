@@ -29,8 +29,11 @@ from stylecam.styles import Style
 Trial = Callable[[Task], float]
 """Paints a task and returns its frames a second."""
 
-_WORTH_S = 60.0
-"""A film that takes longer is worth the trial."""
+_WORTH_PIXELS = {"full": 50_000_000, "fast": 400_000_000}
+"""A film of more pixels, all frames together, is worth the trial: a minute's work for two cores.
+
+By the film alone, and never by a clock: a cluster and a run without it must decide alike.
+"""
 
 _TRIAL_S = 1.5
 _ROUNDS = 2
@@ -62,14 +65,13 @@ def choose_lanes(
     if len(counts) == 1 or task.source_path is None or kind == "stdout":
         return 1
     file, key = user_cache_path("stylecam") / "lanes.json", _key(task, engine, style, size_wh)
-    net_s = _net_s(engine, size_wh)
-    if frames is not None and frames * net_s < _WORTH_S:
+    if frames is not None and frames * size_wh[0] * size_wh[1] < _WORTH_PIXELS[style.net]:
         return 1
     known = recall(file).get(key)
     if known in counts:
         return int(known)
     say(f"measures whether {' or '.join(map(str, counts))} frames at once go faster (--lanes names it)")
-    length = min(max(round(_TRIAL_S / net_s), _FEWEST), _MOST)
+    length = min(max(round(_TRIAL_S / _net_s(engine, size_wh)), _FEWEST), _MOST)
     try:
         with TemporaryDirectory(prefix="stylecam-") as folder:
             name = "%06d.png" if kind == "pictures" else f"trial{Path(task.target).suffix}"
