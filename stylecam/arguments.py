@@ -199,7 +199,9 @@ SizeOption: TypeAlias = Annotated[
 SmoothOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        "--smooth", metavar="0..1", help="How much of the last frame to carry over, against flicker."
+        "--smooth",
+        metavar="0..1",
+        help="How much of the last frame to carry over, against flicker; 0 paints each by itself.",
     ),
 ]
 Output: TypeAlias = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]

@@ -52,14 +52,15 @@ def flicker(
 ) -> Iterator[tuple[Flicker, Pixels, Pixels]]:
     """Stylize a clip and measure how much it flickers; `size_wh` None is its own size, at most 640 px long.
 
-    Gives the measurement so far with each frame, as it went into the net and as it came out.
+    Gives the measurement so far with each frame, as the clip has it and as it came out.
     """
     found = Flicker()
     with FileSource(clip) as source:
         size_wh = size_wh or fit_long_side(source.size_wh, min(640, max(source.size_wh)))
         with FrameReader(source, "all", size_wh=size_wh) as reader:
             for frame in islice(reader, frames):
-                stylized = smoother.smooth(frame.bgr, engine.infer(frame.bgr[None])[0])
+                seen = smoother.denoise(frame.bgr)
+                stylized = smoother.smooth(seen, engine.infer(seen[None])[0])
                 found.add(frame.bgr, stylized)
                 yield found, frame.bgr, stylized
 

@@ -71,13 +71,14 @@ def _stylize(
     smoother: Smoother | None,
     meter: Meter,
 ) -> None:
+    seen = [smoother.denoise(frame.bgr) if smoother else frame.bgr for frame in taken]
     started_s = meter.clock()
-    painted = engine.infer(np.stack([frame.bgr for frame in taken]), style)
+    painted = engine.infer(np.stack(seen), style)
     net_s = meter.clock() - started_s
     written_s = []
-    for bgr, frame in zip(painted, taken, strict=True):
+    for source, bgr, frame in zip(seen, painted, taken, strict=True):
         if smoother:
-            bgr = smoother.smooth(frame.bgr, bgr)
+            bgr = smoother.smooth(source, bgr)
         for sink in sinks:
             sink.write(Frame(bgr, frame.timestamp_s, frame.captured_s, frame.alpha))
         written_s.append(meter.clock())

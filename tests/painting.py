@@ -100,6 +100,15 @@ def moving(index: int, size_wh: tuple[int, int] = (96, 64)) -> Pixels:
     return np.ascontiguousarray(wide[:, index % 400 : index % 400 + width])
 
 
+def grainy(index: int, size_wh: tuple[int, int] = (96, 64)) -> Pixels:
+    """A still scene as a sensor sees it, other grain each time, and a bright square that moves over it."""
+    picture = moving(0, size_wh).astype(np.float64)
+    picture += np.random.default_rng(index).standard_normal(picture.shape) * 1.5
+    left = 2 * index % (size_wh[0] // 2)
+    picture[8:20, left : left + 12] = 255
+    return np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8)
+
+
 def moving_film(
     path: Path,
     count: int,

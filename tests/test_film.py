@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from films import sound_of
 from painting import (
     Negative,
     assert_same,
+    grainy,
     interrupted,
     lost_after,
     moving,
@@ -136,6 +138,29 @@ def test_smoothing_runs_on_over_the_cuts(tmp_path: Path, tiny_style: Style) -> N
             got = read_picture(tmp_path / "out" / f"{len(painted):06}.png").bgr
             assert np.abs(got.astype(int) - smooth).mean() < 0.5
     assert np.abs(painted[12].astype(int) - read_picture(tmp_path / "out" / "000013.png").bgr).mean() > 1
+
+
+def grainy_pictures(folder: Path, count: int) -> str:
+    """Numbered pictures of `grainy`: nothing is lost in them. The pattern that names them."""
+    folder.mkdir()
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number:03}.png"), grainy(number))
+    return str(folder / "%03d.png")
+
+
+def test_what_stands_still_is_painted_alike_also_where_it_is_taken_up(
+    tmp_path: Path, tiny_style: Style
+) -> None:
+    source = grainy_pictures(tmp_path / "in", 40)
+    task = Task(source, f"{tmp_path}/whole/", smoothing=0.2, fps=Fraction(24))
+    paint(tiny_style, task)
+    in_two(tiny_style, task, 16, f"{tmp_path}/two/")
+    whole = tree(tmp_path / "whole")
+    assert whole == tree(tmp_path / "two")
+    painted = [read_picture(tmp_path / "whole" / name).bgr[32:].astype(int) for name in sorted(whole)]
+    changes = [np.abs(a - b).mean() for a, b in pairwise(painted)]
+    noise = np.abs(grainy(1)[32:].astype(int) - grainy(0)[32:]).mean()
+    assert max(changes) < 0.5 * noise  # at the cuts too
 
 
 def test_pictures_go_on_too(tmp_path: Path, tiny_style: Style) -> None:
@@ -368,3 +393,13 @@ def test_the_original_beside(tmp_path: Path, tiny_style: Style) -> None:
         for number, frame in enumerate(iter(source.read, None), 1):
             both = read_picture(tmp_path / "out" / f"{number:06}.png").bgr
             np.testing.assert_array_equal(both, np.hstack([frame.bgr, 255 - frame.bgr]))
+
+
+def test_the_original_beside_is_not_denoised(tmp_path: Path, tiny_style: Style) -> None:
+    source = grainy_pictures(tmp_path / "in", 6)
+    paint(tiny_style, Task(source, f"{tmp_path}/out/", compare=True, smoothing=0.2, fps=Fraction(24)))
+    for number in range(6):
+        original, painted = np.hsplit(read_picture(tmp_path / "out" / f"{number + 1:06}.png").bgr, 2)
+        np.testing.assert_array_equal(original, grainy(number))
+        if number:
+            assert (painted != 255 - grainy(number)).any()

@@ -22,6 +22,7 @@ TESTS = sorted(Path(__file__).parent.glob("*.py"))
 FLOORS = (
     {"errors", "wholefile", "meter", "interrupt", "console", "backoff"},
     {"frames", "machine"},
+    {"denoise"},
     {"pictures", "styles", "temporal", "sheet", "arguments"},
     {"controls"},
     {"keys"},

@@ -48,6 +48,14 @@ def test_settings_show_in_the_next_frame(make: Make) -> None:
     assert np.array_equal(paint_one(run, np.ascontiguousarray(bgr[:, ::-1]), mirror=False), mirrored)
 
 
+def test_with_smoothing_what_stands_still_is_painted_alike(make: Make) -> None:
+    run, bgr = make(Camera(), []), np.asarray(cv2.GaussianBlur(noise(SIZE), (0, 0), 3), np.uint8)
+    again = np.asarray(bgr + np.random.default_rng(0).integers(0, 2, bgr.shape, np.uint8), np.uint8)
+    assert (paint_one(run, bgr) != paint_one(run, again)).any()
+    assert (paint_one(run, bgr, smooth=0.2) == paint_one(run, again)).all()
+    assert np.array_equal(paint_one(run, again, strength=0.0), again)
+
+
 def test_colour_kept_takes_only_the_light_from_the_painting(make: Make) -> None:
     run = make(Camera(), [])
     bgr = np.asarray(cv2.GaussianBlur(noise(SIZE), (0, 0), 3) // 2 + 64, np.uint8)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from films import make_film, number_of, pictures_of, sound_of, times_of
@@ -14,6 +15,7 @@ from stylecam.meter import Meter
 from stylecam.pipeline import run
 from stylecam.sinks import Sink, open_sink
 from stylecam.sources import DemoSource, FileSource, PacedSource, Source
+from stylecam.sources.pyav import FilmSource
 from stylecam.temporal import Smoother
 
 UNEVEN_S = [0.0, 0.04, 0.05, 0.3, 0.31, 0.5, 0.7, 0.71, 0.9, 1.0]
@@ -185,3 +187,17 @@ def test_smoothing_sees_every_frame_beside_its_source(film: Path) -> None:
             pass
     assert len(sink.kept) == len(UNEVEN_S)
     assert all((frame.bgr == 7).all() for frame in sink.kept)
+
+
+def test_the_net_sees_what_stands_still_unchanged(tmp_path: Path) -> None:
+    grain = [np.random.default_rng(seed).integers(99, 102, (48, 64, 3), np.uint8) for seed in range(6)]
+    for number, bgr in enumerate(grain):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), bgr)
+    sink, meter = Keeper(), Meter()
+    for amount in (0, 0.2):
+        with FilmSource(str(tmp_path / "%d.png")) as source:
+            for _ in run(source, Inverter(), [sink], meter=meter, batch=2, smoother=Smoother(amount)):
+                pass
+    plain, held = sink.kept[:6], sink.kept[6:]
+    assert all((frame.bgr == 255 - bgr).all() for frame, bgr in zip(plain, grain, strict=True))
+    assert all((frame.bgr == 255 - grain[0]).all() for frame in held)

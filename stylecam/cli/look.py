@@ -31,8 +31,11 @@ from stylecam.errors import StylecamError
 if TYPE_CHECKING:
     from stylecam.styles import Style
 
-_JUDGE_EVERY = 30
-"""Every frame of a second looks nearly the same, and judging one takes longer than painting it."""
+_JUDGE_EVERY = 15
+"""Every frame of a second looks nearly the same, and judging one takes longer than painting it.
+
+The last of so many is taken: smoothing has done nothing to a film's first.
+"""
 
 
 @command
@@ -189,8 +192,10 @@ def _measure_flicker(
         for count, step in enumerate(steps, 1):
             measured, source, stylized = step
             move(count, "")
-            if count % _JUDGE_EVERY == 1:
+            if count % _JUDGE_EVERY == 0:
                 judge.add(source, stylized)
+        if count < _JUDGE_EVERY:
+            judge.add(source, stylized)
     figures = {
         **measured.figures(), **judge.figures(), "frames": count, "size_wh": source.shape[1::-1],
         "style": found.name, "net": found.net, "smooth": smooth or 0, "output": "null",

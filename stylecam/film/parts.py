@@ -29,7 +29,7 @@ _ROUNDS = 4
 class Part:
     """Segments `first` up to, not including, `stop` of a film; `last` if it ends with them.
 
-    `times_s` are the times of their frames, `before_s` those of the segment before, in which painting begins.
+    `times_s` are the times of their frames, `before_s` those of the segment before, in which reading begins.
     """
 
     first: int
@@ -38,9 +38,9 @@ class Part:
     times_s: list[float]
     before_s: list[float]
 
-    def lead_in_s(self, layout: Layout) -> float | None:
-        """Return the time of the frame that painting begins with, None at the film's beginning."""
-        return self.before_s[-layout.lead_in(self.first)] if self.before_s else None
+    def begins_s(self, layout: Layout) -> float | None:
+        """Return the time of the frame that reading begins with, None at the film's beginning."""
+        return self.before_s[-layout.sight(self.first)] if self.before_s else None
 
     def times_of(self, segment: int, length: int) -> list[float]:
         """Return the times of one segment's frames."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stylecam.denoise import FilmDenoiser
 from stylecam.engines.base import Engine
 from stylecam.errors import SourceLostError
 from stylecam.film.journal import Journal
@@ -59,27 +61,31 @@ def render(
 ) -> Iterator[int]:
     """Paint the segments of `span`; yield the number of frames that are through the net, after each batch.
 
-    `source` begins with the span's lead-in; frames are painted at `size_wh`. `busy_s` gets the seconds
-    that each stage has worked. On Ctrl-C what is under way is written to its end, and `writer.finish`
-    told that it is not whole. Closes `writer`, the rest is the caller's. Raises StylecamError, OSError.
+    `source` begins as much before the span as `layout.sight` says; frames are painted at `size_wh`.
+    `busy_s` gets the seconds that each stage has worked. On Ctrl-C what is under way is written to its end,
+    and `writer.finish` told that it is not whole. Closes `writer`, the rest is the caller's. Raises
+    StylecamError, OSError.
     """
     walk = _Walk(task, layout, span, writer)
-    intake = _Intake(source, size_wh)
+    number = layout.first(span.first) - layout.sight(span.first)
+    first = layout.first(span.first) - layout.lead_in(span.first)
+    intake = _Intake(source, size_wh, FilmDenoiser(layout.period), number, keeps=task.compare)
     painter = Painter(engine, layout.batch, journal, say)
-    number = layout.first(span.first) - layout.lead_in(span.first)
     stop = None if span.stop is None else layout.first(span.stop)
     ended = False
     with FrameReader(intake, "all", depth=layout.batch + 1, size_wh=size_wh) as reader:
         try:
             while not writer.wants_quit:
                 # One frame more than the span has tells that it does not end the film.
-                taken = reader.take(1 if number == stop else _wanted(number, layout, task.frames))
+                taken = reader.take(1 if number == stop else _wanted(number, first, layout, task.frames))
                 ended = not taken
                 if ended or number == stop:
                     break
                 checks = walk.check(number, taken)
-                walk.put(number, taken, painter.paint(number, taken), checks)
-                _count(meter, taken, painter.last_s)
+                originals = [intake.original() for _ in taken]
+                if number >= first:
+                    walk.put(number, taken, painter.paint(number, taken), originals, checks)
+                    _count(meter, taken, painter.last_s)
                 number += len(taken)
                 busy_s.update(walk.busy_s, decode=intake.busy_s, net=painter.busy_s)
                 yield number
@@ -93,9 +99,9 @@ def render(
             raise
 
 
-def _wanted(number: int, layout: Layout, frames: int | None) -> int:
-    """Return how many frames the next batch has: none of two segments."""
-    left = layout.length - number % layout.length
+def _wanted(number: int, first: int, layout: Layout, frames: int | None) -> int:
+    """Return how many frames the next batch has: none of two segments, nor of what is and is not painted."""
+    left = first - number if number < first else layout.length - number % layout.length
     return min(layout.batch, left, left if frames is None else frames - number)
 
 
@@ -104,6 +110,7 @@ class _Painted:
     number: int
     frame: Frame
     bgr: Pixels
+    original: Pixels | None
     check: int | None
 
 
@@ -112,7 +119,7 @@ class _Walk:
 
     def __init__(self, task: Task, layout: Layout, span: Span, writer: Writer) -> None:
         self._layout, self._span, self._writer = layout, span, writer
-        self._amount, self._compare = task.smoothing, task.compare
+        self._amount = task.smoothing
         self._smoother, self._next = Smoother(task.smoothing), Smoother(task.smoothing)
         self._first = layout.first(span.first)
         self._smooth_s = 0.0
@@ -124,10 +131,17 @@ class _Walk:
         """How long smoothing and encoding have worked so far."""
         return {"smooth": self._smooth_s, "encode": self._writing.busy_s}
 
-    def put(self, number: int, taken: list[Frame], painted: Pixels, checks: list[int | None]) -> None:
+    def put(
+        self,
+        number: int,
+        taken: list[Frame],
+        painted: Pixels,
+        originals: list[Pixels | None],
+        checks: list[int | None],
+    ) -> None:
         """Send painted frames on their way."""
-        for place, (frame, bgr, check) in enumerate(zip(taken, painted, checks, strict=True), number):
-            self._smoothing.put(_Painted(place, frame, bgr, check))
+        for place, each in enumerate(zip(taken, painted, originals, checks, strict=True), number):
+            self._smoothing.put(_Painted(place, *each))
 
     def finish(self, *, last: bool, whole: bool) -> None:
         """Wait until all is written, and end the writer."""
@@ -173,8 +187,8 @@ class _Walk:
     def _write(self, item: _Painted) -> None:
         """Hand a frame to the writer, the original beside it where that is wanted."""
         frame, bgr, alpha = item.frame, item.bgr, item.frame.alpha
-        if self._compare:
-            bgr = np.hstack([frame.bgr, bgr])
+        if item.original is not None:
+            bgr = np.hstack([item.original, bgr])
             alpha = None if alpha is None else np.hstack([alpha, alpha])
         shown = Frame(bgr, frame.timestamp_s, frame.captured_s, alpha)
         self._writer.write(item.number, shown, item.check)
@@ -189,26 +203,40 @@ class _Walk:
 
 
 class _Intake(Source):
-    """Another source, each frame scaled to `size_wh`, its alpha too; `busy_s` is the time that takes."""
+    """Another source, each frame scaled to `size_wh`, its alpha too, and denoised, from frame `number` on.
+
+    `busy_s` is the time that takes. With `keeps` the originals can be had, one for each frame, in order.
+    """
 
     is_live = False
 
-    def __init__(self, source: Source, size_wh: tuple[int, int]) -> None:
+    def __init__(
+        self, source: Source, size_wh: tuple[int, int], denoiser: FilmDenoiser, number: int, *, keeps: bool
+    ) -> None:
         self.size_wh, self.fps = size_wh, source.fps
         self.busy_s = 0.0
-        self._source = source
+        self._source, self._denoiser, self._number = source, denoiser, number
+        self._originals: deque[Pixels] | None = deque() if keeps else None
 
     def read(self) -> Frame | None:
-        """Read and scale the next frame."""
+        """Read, scale and denoise the next frame."""
         began_s = time.perf_counter()
         frame = self._source.read()
         if frame is not None:
             alpha = frame.alpha
             if alpha is not None:
                 alpha = resize(alpha[..., None], self.size_wh).reshape(self.size_wh[::-1])
-            frame = replace(frame, bgr=resize(frame.bgr, self.size_wh), alpha=alpha)
+            original = resize(frame.bgr, self.size_wh)
+            if self._originals is not None:
+                self._originals.append(original)
+            frame = replace(frame, bgr=self._denoiser.denoise(self._number, original), alpha=alpha)
+            self._number += 1
         self.busy_s += time.perf_counter() - began_s
         return frame
+
+    def original(self) -> Pixels | None:
+        """Return the next frame as it was before it was denoised, None where these are not kept."""
+        return None if self._originals is None else self._originals.popleft()
 
     def close(self) -> None:
         """Nothing: the source is the caller's."""

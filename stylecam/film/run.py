@@ -152,7 +152,7 @@ class FilmRun:
     def _paint_rest(self, engine: Engine, layout: Layout, part: Part) -> Generator[int]:
         """Paint a part of which nothing is done but what its journal holds."""
         assert self._work is not None
-        at_s = part.lead_in_s(layout)
+        at_s = part.begins_s(layout)
         if at_s is not None:
             self._open_again(TakeUp(at_s, self.source.begins_s))
         first = layout.first(part.first)
@@ -269,10 +269,10 @@ class FilmRun:
             self._tell(self.source.changes)
 
     def _take_up(self, layout: Layout, done: list[Segment], *, seeks: bool) -> None:
-        """Open the source anew where painting goes on."""
+        """Open the source anew where reading goes on."""
         if not done:
             return
-        at_s = done[-1].times_s[-layout.lead_in(len(done))]
+        at_s = done[-1].times_s[-layout.sight(len(done))]
         if self.task.source == STDIN:
             self.source.skip_to(at_s)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,12 +71,14 @@ class Layout:
 
     Every segment can be painted by itself, and is the same whoever paints it: it has an encoder and a
     smoother of its own, batches begin with it, and the `lead` frames before it make the smoother what it
-    would be. That is why the cuts depend on the film alone, and never on how fast it goes.
+    would be. That is why the cuts depend on the film alone, and never on how fast it goes. What is painted
+    has been through a `FilmDenoiser` of that `period`, which has to see some more frames before.
     """
 
     length: int
     lead: int
     batch: int
+    period: int = 0
 
     def first(self, segment: int) -> int:
         """Return the number of a segment's first frame."""
@@ -88,6 +90,10 @@ class Layout:
             return 0
         return self.length - (self.length - max(self.lead, CHECKED)) // self.batch * self.batch
 
+    def sight(self, segment: int) -> int:
+        """Return how many frames before its first one reading begins, for the denoiser's sake."""
+        return self.lead_in(segment) + 2 * self.period if segment else 0
+
     def leads(self, number: int) -> bool:
         """Tell whether frame `number` is one that the next segment's smoother has to see."""
         return bool(self.lead) and number % self.length >= self.length - self.lead_in(1)
@@ -97,7 +103,9 @@ def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], engine:
     """Return the layout for a film of nominally `fps`, painted at `size_wh` by `engine`."""
     length = segment_length(fps)
     lead = min(Smoother(task.smoothing).memory, length)
-    return Layout(length, lead, min(task.batch or default_batch(size_wh, engine), length))
+    layout = Layout(length, lead, min(task.batch or default_batch(size_wh, engine), length))
+    # No reading begins before the segment before: of that one the times are known.
+    return replace(layout, period=(length - layout.lead_in(1)) // 2 if task.smoothing else 0)
 
 
 def segment_length(fps: float | None) -> int:

@@ -68,10 +68,13 @@ class Painter:
         small = original if self.governor is None else resize(original, self.governor.rung.size_wh)
         self.net_size_wh = size_of(small)
         self._choose(settings, self.net_size_wh)
+        if settings.smooth != self._smoother.amount:
+            self._smoother = Smoother(settings.smooth)
+        small = self._smoother.denoise(small)
         net_began_s = self.meter.clock()
         painted = self.looks.paint(small, net_began_s, settings.fade_s)
         net_s = self.meter.clock() - net_began_s
-        painted = self._smooth(small, painted, settings.smooth)
+        painted = self._smoother.smooth(small, painted)
         mask = self._find_mask(original, settings.keep)
         shown = compose(original, resize(painted, size_of(original)), settings, mask)
         done = replace(frame, bgr=shown, alpha=None if settings.split else mask)
@@ -110,11 +113,6 @@ class Painter:
                 self._say(f"style {settings.style} stays out: {exc.message}")
         if self.looks.now.style.net != net:  # until then the one that is shown goes on, by the governor's net
             self.looks.choose(self.looks.now.style.name, net, size_wh, now_s)
-
-    def _smooth(self, small: Pixels, painted: Pixels, amount: float) -> Pixels:
-        if amount != self._smoother.amount:
-            self._smoother = Smoother(amount)
-        return self._smoother.smooth(small, painted)
 
     def _find_mask(self, original: Pixels, keep: str) -> Pixels | None:
         if self._mask is None or keep == "all":
