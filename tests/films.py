@@ -15,6 +15,7 @@ import av.stream
 import av.subtitles.stream
 import av.subtitles.subtitle
 import numpy as np
+import pytest
 from av.codec.context import Flags
 
 from stylecam.frames import Frame, Pixels
@@ -29,6 +30,11 @@ BARS_BGR = [
     (0, 0, 255),
     (255, 0, 0),
 ]
+
+
+def slow(*values: Any) -> Any:
+    """One of a test's cases that runs with --all alone: another of its kind is among the fast ones."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def numbered(index: int, size_wh: tuple[int, int] = (64, 48)) -> Pixels:

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 import openvino
 import pytest
+from films import slow
 from nets import KINDS, THIRDS, MakeFile, distance, make_checkpoint, noise, paint, psnr_db, with_half_weights
 from platformdirs import user_cache_path
 
@@ -104,7 +105,7 @@ def check_same(engine: Engine, found: np.ndarray, wanted: np.ndarray) -> None:
         assert psnr_db(found, wanted) >= (25 if engine.precision == "int8" else 40)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES[:2], *map(slow, SHAPES[2:])])
 def test_it_paints_as_torch_does(engine: Engine, net: StyleNet, shape: tuple[int, ...]) -> None:
     frames = noise(*shape, 3)
     check_same(engine, engine.infer(frames), paint(net, frames))
@@ -146,7 +147,7 @@ def test_frames_may_be_read_only(engine: Engine) -> None:
     np.testing.assert_array_equal(engine.infer(frames), wanted)
 
 
-@pytest.mark.parametrize("mix", [[1.0, 0, 0], [0, 0, 1.0], THIRDS])
+@pytest.mark.parametrize("mix", [slow([1.0, 0, 0]), [0, 0, 1.0], THIRDS])
 def test_styles_mix(three_styles: Engine, several: StyleNet, mix: list[float]) -> None:
     for shape in ((3, 37, 46), (1, 17, 30)):
         frames = noise(*shape, 3)

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 from commands import tree
-from films import sound_of
+from films import slow, sound_of
 from painting import (
     Negative,
     assert_same,
@@ -78,9 +78,10 @@ def in_two(style: Style, task: Task, at: int, resumed: str, **more: Any) -> Nega
 
 
 KINDS = [
-    ("out.mp4", Encoding()), ("out.mp4", Encoding("hevc", preset="ultrafast")), ("out.mp4", Encoding("av1")),
-    ("out.mkv", Encoding()), ("out.webm", Encoding(preset="8")), ("out.mov", Encoding("prores")),
-    ("out.mov", Encoding("h264", bitrate=300_000)), ("out.gif", Encoding()), ("out.y4m", Encoding()),
+    ("out.mp4", Encoding()), slow("out.mp4", Encoding("hevc", preset="ultrafast")),
+    slow("out.mp4", Encoding("av1")), slow("out.mkv", Encoding()), ("out.webm", Encoding(preset="8")),
+    slow("out.mov", Encoding("prores")), slow("out.mov", Encoding("h264", bitrate=300_000)),
+    ("out.gif", Encoding()), slow("out.y4m", Encoding()),
 ]  # fmt: skip
 
 
@@ -95,16 +96,16 @@ def test_a_resumed_film_is_the_same(tmp_path: Path, tiny_style: Style, name: str
     assert sorted(tree(tmp_path)) == ["in.mp4", name, f"two-{name}"]
 
 
-SOURCES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("in.mkv", {}, {}),
+SOURCES = [
+    slow("in.mkv", {}, {}),
     ("in.ts", {}, {}),  # is sought to after what was asked for
     ("in.mp4", {"interlaced": True}, {"smoothing": 1.0}),
-    ("in.mp4", {"size_wh": (95, 63)}, {"size_wh": (48, 33)}),
+    slow("in.mp4", {"size_wh": (95, 63)}, {"size_wh": (48, 33)}),
     ("in.mp4", {}, {"start_s": 0.13, "end_s": 1.21}),
-    ("in.mp4", {}, {"fps": Fraction(30)}),
+    slow("in.mp4", {}, {"fps": Fraction(30)}),
     ("in.mp4", {}, {"fps": Fraction(20), "start_s": 0.3}),
     ("in.mp4", {}, {"frames": 30, "batch": 4, "smoothing": 1.0}),
-    ("in.mp4", {}, {"smoothing": 0.0, "batch": 5, "compare": True}),
+    slow("in.mp4", {}, {"smoothing": 0.0, "batch": 5, "compare": True}),
     ("in.mp4", {"times": [Fraction(n * n % 7 + 9 * n, 200) for n in range(33)]}, {}),
     ("in.webm", {"alpha": True, "codec": "libvpx-vp9"}, {"encoding": Encoding("prores")}),
 ]

@@ -139,8 +139,8 @@ def finished_is_the_same(style: Style, task: Task, tmp_path: Path) -> None:
 
 def test_a_part_that_is_broken_off_costs_its_segment(tmp_path: Path, tiny_style: Style) -> None:
     task, parts = in_parts(tmp_path)
-    broken_off(tiny_style, task, parts[1], 4 + 12 + 12 + 5, segment=4)  # the lead-in is of four
-    assert paint_parts(tiny_style, task, [parts[1]]).painted == 4 + 12
+    broken_off(tiny_style, task, parts[1], 3 + 12 + 12 + 5, segment=4)  # the lead-in is of three
+    assert paint_parts(tiny_style, task, [parts[1]]).painted == 3 + 12
     finished_is_the_same(tiny_style, task, tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_a_slow_part_loses_no_painted_frame(
     monkeypatch.setattr(journal, "_PATIENCE_S", 0.0)
     task, parts = in_parts(tmp_path)
     broken_off(tiny_style, task, parts[0], 12 + 9, segment=0)
-    broken_off(tiny_style, task, parts[1], 4 + 12 + 9, segment=3)
+    broken_off(tiny_style, task, parts[1], 3 + 12 + 9, segment=3)
     waiting = 3  # two may wait for the disk and one be on its way
     assert paint_parts(tiny_style, task, [parts[1]]).painted <= 12 - 9 + 12 + waiting
     assert paint_parts(tiny_style, task, [parts[0]]).painted <= 12 - 9 + 12 + waiting

@@ -144,6 +144,7 @@ def run_apart(code: str, *arguments: str) -> str:
 USERS_OF_AV = [name for name, file in FILES.items() if "av" in {n.split(".")[0] for n in imported(file)}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", USERS_OF_AV)
 def test_cv2_is_loaded_before_av(module: str) -> None:
     """With av first, cv2.imshow hangs for ever; what stands first in the file may still be loaded second."""

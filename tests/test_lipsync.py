@@ -20,7 +20,7 @@ import av
 import numpy as np
 import pytest
 from fakemic import FakeSound, fake_sound  # noqa: F401
-from films import pictures_of
+from films import pictures_of, slow
 from test_recording import SmallDisk
 from test_stream import Listener, free_port
 
@@ -96,7 +96,7 @@ def light_rises_at(path: Path) -> float:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("latency_s", [0.1, 1.5])
+@pytest.mark.parametrize("latency_s", [slow(0.1), 1.5])
 def test_sound_fits_the_picture_however_late_it_is_painted(
     tmp_path: Path, suffix: str, latency_s: float, clock: Clock, microphone: Microphone,
     fake_sound: FakeSound,  # noqa: F811

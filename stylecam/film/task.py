@@ -96,7 +96,7 @@ class Layout:
 
     def leads(self, number: int) -> bool:
         """Tell whether frame `number` is one that the next segment's smoother has to see."""
-        return bool(self.lead) and number % self.length >= self.length - self.lead_in(1)
+        return number % self.length >= self.length - self.lead
 
 
 def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], engine: Engine) -> Layout:
@@ -104,8 +104,12 @@ def plan_layout(task: Task, fps: float | None, size_wh: tuple[int, int], engine:
     length = segment_length(fps)
     lead = min(Smoother(task.smoothing).memory, length)
     layout = Layout(length, lead, min(task.batch or default_batch(size_wh, engine), length))
-    # No reading begins before the segment before: of that one the times are known.
-    return replace(layout, period=(length - layout.lead_in(1)) // 2 if task.smoothing else 0)
+    if not task.smoothing:
+        return layout
+    # Reading begins within the segment before, whose times are known. With all batches but the largest the
+    # period is the same, and so is the film.
+    longest = max(layout.lead_in(1), max(lead, CHECKED) + min(_LARGEST_BATCH, length // 4))
+    return replace(layout, period=max(0, length - longest) // 2)
 
 
 def segment_length(fps: float | None) -> int:
