@@ -3,9 +3,9 @@
     .venv/bin/python scripts/measure_video.py clip.mp4 --frames 120
 
 For each net and size it prints the rate of the net by itself, what the processor would allow if no core ever
-waited (cores over the CPU seconds that net, decoding, smoothing and encoding take for a frame, each measured
-apart), and, for each number of lanes, the rate of the command as a person runs it (its --report). A long film
-takes the faster number by itself.
+waited (cores over the CPU seconds that net, decoding, denoising, smoothing and encoding take for a frame, each
+measured apart), and, for each number of lanes, the rate of the command as a person runs it (its --report). A
+long film takes the faster number by itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from stylecam.bench import net_only_fps
+from stylecam.denoise import FilmDenoiser
 from stylecam.engines import open_engine
 from stylecam.frames import Frame, resize
 from stylecam.sinks.codecs import Encoding
@@ -32,6 +33,8 @@ from stylecam.styles import find_style
 from stylecam.temporal import DEFAULT_SMOOTHING, Smoother
 
 SIZES = ((640, 360), (1280, 720))
+PERIOD = 24
+"""The denoiser's in a film of 30 frames a second."""
 
 
 def cpu_s(work: Callable[[], object]) -> float:
@@ -66,7 +69,9 @@ def apart(film: Path, net: str, seconds: float) -> dict[str, float]:
         fps = net_only_fps(engine, (frames[0].bgr.shape[1], frames[0].bgr.shape[0]), seconds)
         painted = [engine.infer(frame.bgr[None])[0] for frame in frames]
         costs["net"] = cpu_s(lambda: [engine.infer(frame.bgr[None]) for frame in frames]) / len(frames)
-    smoother, smooth = Smoother(DEFAULT_SMOOTHING), list[Any]()
+    denoiser, smoother, smooth = FilmDenoiser(PERIOD), Smoother(DEFAULT_SMOOTHING), list[Any]()
+    seen = cpu_s(lambda: [denoiser.denoise(number, frame.bgr) for number, frame in enumerate(frames)])
+    costs["denoise"] = seen / len(frames)
     pairs = list(zip(frames, painted, strict=True))
     costs["smooth"] = cpu_s(lambda: smooth.extend(smoother.smooth(f.bgr, p) for f, p in pairs)) / len(frames)
 
