@@ -3,9 +3,9 @@
     .venv/bin/python scripts/measure_video.py clip.mp4 --frames 120
 
 For each net and size it prints the rate of the net by itself, what the processor would allow if no core ever
-waited (cores over the CPU seconds that net, decoding, denoising, smoothing and encoding take for a frame, each
-measured apart), and, for each number of lanes, the rate of the command as a person runs it (its --report). A
-long film takes the faster number by itself.
+waited (cores over the CPU seconds that net, decoding, denoising, smoothing and encoding take for a frame,
+each measured apart), and, for each number of lanes, the rate of the command as a person runs it (its
+--report). A long film takes the faster number by itself.
 """
 
 from __future__ import annotations

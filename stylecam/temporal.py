@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
@@ -172,6 +173,11 @@ _TRUST = np.clip(2 - np.arange(256, dtype=np.float32) * np.float32(2 / _UNLIKE),
 _CUT = 0.5
 """Where more than this share of a frame is unlike what was foretold, it begins a new scene."""
 
+_TILE = 40
+"""Side of the tiles of a followed frame in which what moves is warped, and what stands still is left out."""
+
+_ENLARGING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
 _STRONGEST = 0.9
 """At `amount` 1 so much of the last output stays: all of it would never take in a change of light."""
 
@@ -226,15 +232,11 @@ class Smoother:
         weight = np.asarray(cv2.blur(trusted, (3, 3)), np.float32)
         blended = np.asarray(cv2.addWeighted(last, self._share, stylized, 1 - self._share, 0), np.uint8)
         stirring = cv2.bitwise_or(moves, cv2.inRange(weight, 0, self._share * 0.99))
-        left, top, width, height = cv2.boundingRect(stirring)
-        if width:
-            small = slice(top, top + height), slice(left, left + width)
-            across, down = stylized.shape[1] / now.shape[1], stylized.shape[0] / now.shape[0]
-            large = (
-                slice(round(top * down), round((top + height) * down)),
-                slice(round(left * across), round((left + width) * across)),
-            )
-            blended[large] = _blend_moving(stylized, last, flow[small] * (across, down), weight[small], large)
+        across, down = stylized.shape[1] / now.shape[1], stylized.shape[0] / now.shape[0]
+        flow = np.asarray(flow * (across, down), np.float32)
+        for rows, columns in _stirring_parts(np.asarray(stirring, np.uint8)):
+            part = _scaled(rows, down), _scaled(columns, across)
+            blended[part] = _blend_moving(stylized, last, flow, weight, part)
         return blended
 
     def _follow(self, now: Pixels, before: Pixels) -> tuple[Flow, Pixels, Pixels]:
@@ -246,16 +248,39 @@ class Smoother:
         return flow, moves, np.asarray(cv2.absdiff(now, warp(before, flow, cv2.INTER_LINEAR)), np.uint8)
 
 
+def _stirring_parts(stirring: Pixels) -> Iterator[tuple[slice, slice]]:
+    """Give, tile by tile, the rows and columns of the smallest rectangle around what is not 0 in (H, W)."""
+    for top in range(0, stirring.shape[0], _TILE):
+        for left in range(0, stirring.shape[1], _TILE):
+            x, y, width, height = cv2.boundingRect(stirring[top : top + _TILE, left : left + _TILE])
+            if width:
+                yield slice(top + y, top + y + height), slice(left + x, left + x + width)
+
+
+def _scaled(places: slice, scale: float) -> slice:
+    return slice(round(places.start * scale), round(places.stop * scale))
+
+
 def _blend_moving(
     stylized: Pixels, last: Pixels, flow: Flow, weight: Flow, where: tuple[slice, slice]
 ) -> NDArray[np.generic]:
-    """Return one part of a blend: `last` moved along a coarse flow, in px of the frame, by a weight."""
+    """Return one part of a blend: `last` moved along the coarse flow, in px of the frame, by a weight."""
     there = stylized[where]
-    size_wh = size_of(there)
-    corner = (where[1].start, where[0].start)
-    places = cv2.add(_grid(size_wh[1], size_wh[0]), cv2.resize((flow + corner).astype(np.float32), size_wh))
+    # Not a part resized: parts that meet have to agree on what lies between them.
+    lookup = np.zeros((2, 3))
+    for axis, start in enumerate((where[1].start, where[0].start)):
+        step = flow.shape[1 - axis] / stylized.shape[1 - axis]
+        lookup[axis, axis], lookup[axis, 2] = step, (start + 0.5) * step - 0.5
+
+    def enlarged(coarse: Flow) -> Flow:
+        large = cv2.warpAffine(
+            coarse, lookup, size_of(there), flags=_ENLARGING, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(large, np.float32)
+
+    places = cv2.add(_grid(*stylized.shape[:2])[where], enlarged(flow))
     moved = cv2.remap(last, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    share = cv2.resize(weight, size_wh)
+    share = enlarged(weight)
     return np.asarray(cv2.blendLinear(moved, there, share, 1 - share))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nets import noise
 
+from stylecam import temporal
 from stylecam.errors import StylecamError
 from stylecam.frames import Pixels
 from stylecam.temporal import Flicker, Flow, FlowFinder, Smoother, grey, visible, warp
@@ -147,6 +148,19 @@ def test_what_was_uncovered_is_not_smeared() -> None:
     out = smoothed(1, [dark, bright], sources)[1]
     assert (out[38:52, 68:92] == 200).mean() > 0.9
     assert out[:20].mean() < 60
+
+
+@pytest.mark.parametrize("size_wh", [(640, 360), (500, 300)])
+def test_tiles_meet_without_a_seam(size_wh: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moves is warped tile by tile; in one tile all of it must come out alike."""
+    frames = [np.asarray(cv2.resize(scene(shift), size_wh), np.uint8) for shift in range(4)]
+    shown = []
+    for tile in (temporal._TILE, 1000):
+        monkeypatch.setattr(temporal, "_TILE", tile)
+        smoother = Smoother(0.8)
+        shown.append([smoother.smooth(frame, 255 - frame) for frame in frames][-1].astype(int))
+    assert np.abs(shown[0] - shown[1]).max() <= 1
+    assert np.abs(shown[0] - (255 - frames[-1])).max() > 1
 
 
 def test_still_parts_move_nothing_when_others_do() -> None:
