@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from stylecam.denoise import FilmDenoiser
 from stylecam.engines.base import Engine
 from stylecam.sinks.codecs import Encoding
 from stylecam.sinks.target import has_one_rate
@@ -92,7 +93,7 @@ class Layout:
 
     def sight(self, segment: int) -> int:
         """Return how many frames before its first one reading begins, for the denoiser's sake."""
-        return self.lead_in(segment) + 2 * self.period if segment else 0
+        return self.lead_in(segment) + FilmDenoiser(self.period).memory if segment else 0
 
     def leads(self, number: int) -> bool:
         """Tell whether frame `number` is one that the next segment's smoother has to see."""
