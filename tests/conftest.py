@@ -22,6 +22,8 @@ from stylecam.neural.options import Objective, TrainOptions
 from stylecam.neural.vgg import TORCHVISION, Vgg
 from stylecam.styles import Style, read_style
 
+pytest.register_assert_rewrite("painting")  # so that it says which frames are unlike
+
 REAL_CACHE = os.environ.get("XDG_CACHE_HOME")
 
 

@@ -57,7 +57,13 @@ def task(tmp_path: Path) -> Task:
 
 
 def choose(
-    task: Task, style: Style, rates: dict[int, float], *, frames: int | None = LONG, precision: str = "fp32"
+    task: Task,
+    style: Style,
+    rates: dict[int, float],
+    *,
+    frames: int | None = LONG,
+    precision: str = "fp32",
+    threads: int = 4,
 ) -> tuple[int, list[Task], list[str]]:
     """Return the choice, what was tried for it, and what was said."""
     tried: list[Task] = []
@@ -71,7 +77,7 @@ def choose(
         return rates[short.lanes]
 
     engine = Laned()
-    engine.precision = precision
+    engine.precision, engine.threads = precision, threads
     return choose_lanes(task, engine, style, (96, 64), frames, trial, said.append), tried, said
 
 
@@ -111,6 +117,16 @@ def test_a_trial_that_fails_is_told_and_stops_no_film(
 def test_another_net_is_measured_for_itself(task: Task, tiny_style: Style) -> None:
     choose(task, tiny_style, {1: 20.0, 2: 30.0})
     assert choose(task, tiny_style, {1: 30.0, 2: 20.0}, precision="bf16")[0] == 1
+
+
+def test_so_many_threads_are_the_same_whoever_said_so(
+    task: Task, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's workers are told the number, and must decide as a run without a cluster did."""
+    choose(task, tiny_style, {1: 20.0, 2: 30.0})
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert choose(task, tiny_style, {1: 30.0, 2: 20.0}) == (2, [], [])
+    assert choose(task, tiny_style, {1: 30.0, 2: 20.0}, threads=2)[0] == 1
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

@@ -20,7 +20,8 @@ class Engine(ABC):
 
     `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16", "bf16" or "int8":
     what really runs, not what was asked for. `choice` says in a line what was chosen and why. `lanes` is
-    how many frames of a batch are computed at once, each with its share of the threads.
+    how many frames of a batch are computed at once, each with its share of the `threads`: 0 where the
+    backend does not tell how many there are.
     """
 
     backend: str
@@ -28,6 +29,7 @@ class Engine(ABC):
     precision: str
     choice: str = ""
     lanes: int = 1
+    threads: int = 0
 
     @abstractmethod
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:

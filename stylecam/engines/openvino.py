@@ -79,7 +79,7 @@ class OpenVinoEngine(Engine):
         self.precision = "int8" if self._int8 else self._floats
         trial = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self._floats)
         self._check(trial)
-        self._threads = int(trial.get_property("INFERENCE_NUM_THREADS"))
+        self.threads = int(trial.get_property("INFERENCE_NUM_THREADS"))
 
     def _check(self, trial: openvino.CompiledModel) -> None:
         """Compare what was got with what was asked for. Raises DeviceUnavailableError."""
@@ -107,14 +107,14 @@ class OpenVinoEngine(Engine):
 
     def lane_counts(self, size_wh: tuple[int, int]) -> list[int]:
         """See `Engine.lane_counts`."""
-        most = min(self._threads, _LANES_PIXELS // (size_wh[0] * size_wh[1]))
+        most = min(self.threads, _LANES_PIXELS // (size_wh[0] * size_wh[1]))
         return [1, *(count for count in (2, 4, 8, 16, 32) if count <= most)]
 
     def share_threads(self, lanes: int) -> None:
         """See `Engine.share_threads`."""
-        if lanes > self._threads:
+        if lanes > self.threads:
             raise EngineError(
-                f"{lanes} lanes are more than the {self._threads} threads there are", "use fewer --lanes"
+                f"{lanes} lanes are more than the {self.threads} threads there are", "use fewer --lanes"
             )
         if lanes != self.lanes:
             self._collect()
@@ -198,7 +198,7 @@ class OpenVinoEngine(Engine):
             if self.lanes == 1:
                 hints["PERFORMANCE_HINT"] = "LATENCY"
             else:
-                hints |= {"NUM_STREAMS": self.lanes, "INFERENCE_NUM_THREADS": self._threads}
+                hints |= {"NUM_STREAMS": self.lanes, "INFERENCE_NUM_THREADS": self.threads}
             return self._core.compile_model(model, "CPU", hints)
         except (RuntimeError, MemoryError) as exc:
             if is_short_of_memory(exc):

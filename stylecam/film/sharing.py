@@ -103,11 +103,14 @@ def _fastest(task: Task, counts: list[int], trial: Trial) -> tuple[int, dict[int
 
 
 def _key(task: Task, engine: Engine, style: Style, size_wh: tuple[int, int]) -> str:
-    """Return what the answer depends on."""
+    """Return what the answer depends on: how many threads there are, not who has said so.
+
+    A worker of a cluster is told how many, a run by itself finds the same number: they must agree.
+    """
     coding = {name: value for name, value in asdict(task.encoding).items() if value}
     what = (
-        describe_cpu(), os.environ.get("OMP_NUM_THREADS"), os.environ.get("ONEDNN_MAX_CPU_ISA"),
-        engine.precision, style.net, style.card["net"], size_wh, Path(task.target).suffix, coding,
+        describe_cpu(), engine.threads, os.environ.get("ONEDNN_MAX_CPU_ISA"), engine.precision,
+        style.net, style.card["net"], size_wh, Path(task.target).suffix, coding,
         task.smoothing > 0,
     )  # fmt: skip
     return json.dumps(what, sort_keys=True)
