@@ -11,7 +11,8 @@ import pytest
 from films import numbered, pictures_of
 
 from stylecam.frames import Frame
-from stylecam.sinks.file import FileSink
+from stylecam.sinks.codecs import Encoding
+from stylecam.sinks.encoder import Encoder
 from stylecam.sinks.priority import ordinary_priority
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process see and lower this")
@@ -33,10 +34,11 @@ def policies() -> set[int]:
 @root
 def test_av1_leaves_every_thread_where_it_was(tmp_path: Path) -> None:
     seen = []
-    with FileSink(tmp_path / "out.mkv", fps=25, codec="av1") as sink:
-        for index in range(12):
-            sink.write(Frame(numbered(index), index / 25, 0.0))
-            seen.append(policies())
+    encoder = Encoder(tmp_path / "out.mkv", ".mkv", fps=25, encoding=Encoding("av1"))
+    for index in range(12):
+        encoder.encode(Frame(numbered(index), index / 25, 0.0))
+        seen.append(policies())
+    encoder.close()
     assert len(pictures_of(tmp_path / "out.mkv")) == 12
     assert seen == [{os.SCHED_OTHER}] * 12
     child = "import os; print(os.sched_getscheduler(0))"
