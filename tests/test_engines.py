@@ -160,7 +160,9 @@ def test_the_first_style_is_the_default(three_styles: Engine) -> None:
     assert psnr_db(three_styles.infer(frames), three_styles.infer(frames, [0, 1, 0])) < 30
 
 
-@pytest.mark.parametrize(("backend", "precision"), CASES)
+@pytest.mark.parametrize(
+    ("backend", "precision"), [case if case[1] == "fp32" else slow(*case) for case in CASES]
+)
 def test_a_style_of_several_is_painted_from_the_first_frame_on(
     tiny_styles_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, precision: str
 ) -> None:

@@ -290,7 +290,7 @@ def test_a_full_disk_at_the_very_end_keeps_all_segments(
     assert len(shown(tmp_path / "out.mp4")) == 15
 
 
-@pytest.mark.parametrize("name", ["in.mkv", "in.mp4"])
+@pytest.mark.parametrize("name", ["in.mkv", slow("in.mp4")])
 def test_a_source_that_shrinks_is_said_and_nothing_is_lost(
     tmp_path: Path, tiny_style: Style, name: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from commands import noise_film, stylecam, tree
+from films import slow
 from painting import Negative, assert_same, lost, lost_after, moving_film, paint
 
 from stylecam.engines import open_engine
@@ -43,11 +44,11 @@ def paint_parts(style: Style, task: Task, parts: list[Part]) -> Negative:
     return engine
 
 
-FILMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+FILMS = [
     ("in.mp4", {"sound": True}, {"smoothing": 0.8}),
     ("in.mkv", {}, {"smoothing": 0.0, "batch": 5}),
     ("in.mp4", {}, {"start_s": 0.4, "end_s": 2.3}),
-    ("in.mp4", {}, {"frames": 40}),
+    slow("in.mp4", {}, {"frames": 40}),
     ("in.mp4", {"times": [Fraction(n * n % 7 + 9 * n, 200) for n in range(60)]}, {}),
 ]
 

@@ -304,18 +304,15 @@ def offsets_ms(listener: Listener) -> list[float]:
     return [float(1000 * (flash_s - clicks[np.abs(clicks - flash_s).argmin()])) for flash_s in flashes]
 
 
-slow = pytest.mark.slow
-
-
-@pytest.mark.parametrize("protocol", ["udp", pytest.param("rtmp", marks=slow)])
+@pytest.mark.parametrize("protocol", ["udp", slow("rtmp")])
 @pytest.mark.parametrize(
     ("net_fps", "late_s", "settled"),
     [
         (30, lambda at_s: 0.3, 0),
-        pytest.param(30, lambda at_s: 0.02, 0, marks=slow),  # seen before it is heard
-        (8, lambda at_s: 0.7, 0),
-        pytest.param(30, lambda at_s: 0.1 if at_s < 1.5 else 0.6, 3, marks=slow),
-        pytest.param(30, lambda at_s: 0.6 if at_s < 1.5 else 0.1, 3, marks=slow),
+        slow(30, lambda at_s: 0.02, 0),  # seen before it is heard
+        slow(8, lambda at_s: 0.7, 0),
+        slow(30, lambda at_s: 0.1 if at_s < 1.5 else 0.6, 3),
+        slow(30, lambda at_s: 0.6 if at_s < 1.5 else 0.1, 3),
     ],
     ids=["late", "soon", "slow net", "later", "sooner"],
 )

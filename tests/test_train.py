@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from films import slow
 from nets import KINDS, MakeFile, distance, noise, paint, with_half_weights, write_photos
 from training import Make, log_of, parameters, run
 
@@ -35,7 +36,7 @@ def test_the_loss_falls(make: Make) -> None:
     assert np.mean([step.total for step in steps[-3:]]) < 0.7 * np.mean([step.total for step in steps[:3]])
 
 
-@pytest.fixture(params=["one painting", "two paintings", "a teacher"])
+@pytest.fixture(params=["one painting", slow("two paintings"), "a teacher"])
 def sort(request: pytest.FixtureRequest, painting: Path, teacher: str) -> dict[str, Any]:
     """Options for each sort of training."""
     sorts: dict[str, dict[str, Any]] = {
