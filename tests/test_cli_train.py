@@ -15,7 +15,6 @@ from stylecam.engines import open_engine
 from stylecam.frames import resize
 from stylecam.neural.checkpoint import load_checkpoint
 from stylecam.neural.transformer import NetSpec
-from stylecam.neural.vgg import TORCHVISION, Vgg
 from stylecam.pictures import Picture, read_picture, write_picture
 from stylecam.styles import read_style
 
@@ -27,7 +26,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def studio(tmp_path: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Photographs, a painting and a perceptual net with random weights; the options to train on them."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
@@ -36,9 +35,8 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         write_picture(Path("photos", f"{index}.png"), Picture(blots))
     Path("photos", "broken.png").write_text("no picture")
     write_picture(Path("painting.png"), Picture(resize(noise((8, 8), 9), (64, 64))))
-    torch.save(Vgg("vgg16", TORCHVISION).state_dict(), "vgg.pth")
     return [
-        "train", "--content-dir", "photos", "--style-image", "painting.png", "--vgg", "vgg.pth", "-o", "out",
+        "train", "--content-dir", "photos", "--style-image", "painting.png", "--vgg", vgg_file, "-o", "out",
         "--name", "blots", "--steps", STEPS, "--batch", 2, "--crop", 64, "--width", 0.25, "--held-out", 2,
         "--style-size", 64, "--style-layers", "relu1_2,relu2_2", "--content-layer", "relu2_2",
         "--style-weight", 0.01, "--checkpoint-every", 2, "--sample-every", 3, "--device", "cpu",
@@ -168,7 +166,7 @@ def test_a_style_of_a_shared_net_is_exported_alone(
 
 def test_a_folder_that_cannot_be_written(studio: list[object], tmp_path: Path) -> None:
     before = tree(tmp_path)
-    for folder in ("vgg.pth", "vgg.pth/deeper"):
+    for folder in ("painting.png", "painting.png/deeper"):
         done = stylecam(*studio, "-o", folder)
         assert done.code == 1
         assert f"error: {folder} cannot be written" in done.err

@@ -60,7 +60,8 @@ TORCHVISION = Convention("torchvision", "rgb", 1 / 255, (0.485, 0.456, 0.406), (
 class Vgg(nn.Module):
     """Give the named features of a picture; frozen.
 
-    Layers are named as in the papers: `conv3_1` before its rectifier, `relu3_1` after it.
+    Layers are named as in the papers: `conv3_1` before its rectifier, `relu3_1` after it. Its numbers are
+    whatever lies there until a state is loaded: drawing them takes longer than reading them.
     """
 
     def __init__(self, backbone: str, convention: Convention) -> None:
@@ -70,7 +71,7 @@ class Vgg(nn.Module):
         for block, (count, outs) in enumerate(zip(BACKBONES[backbone], WIDTHS, strict=True), 1):
             for k in range(1, count + 1):
                 names += [f"conv{block}_{k}", f"relu{block}_{k}"]
-                modules += [nn.Conv2d(ins, outs, 3, padding=1), nn.ReLU()]
+                modules += [nn.utils.skip_init(nn.Conv2d, ins, outs, 3, padding=1), nn.ReLU()]
                 ins = outs
             names.append(f"pool{block}")
             modules.append(nn.MaxPool2d(2))
