@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,9 @@ from stylecam.neural.vgg import TORCHVISION, Vgg
 from stylecam.styles import Style, read_style
 
 pytest.register_assert_rewrite("painting")  # so that it says which frames are unlike
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_CACHE = os.environ.get("XDG_CACHE_HOME")
 
