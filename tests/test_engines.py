@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -372,11 +372,11 @@ def test_without_matrix_units_the_faster_precision_is_found_and_remembered(
 ) -> None:
     tried: list[str] = []
 
-    def time(self: OpenVinoEngine, precision: str) -> float:
-        tried.append(precision)
-        return 1.0 if precision == faster else 2.0
+    def race(self: OpenVinoEngine, precisions: Sequence[str]) -> dict[str, float]:
+        tried.extend(precisions)
+        return {precision: 1.0 if precision == faster else 2.0 for precision in precisions}
 
-    monkeypatch.setattr(OpenVinoEngine, "_time", time)
+    monkeypatch.setattr(OpenVinoEngine, "_race", race)
     for _ in range(2):
         with open_engine(tiny_style, "openvino") as opened:
             assert opened.precision == faster
@@ -389,10 +389,39 @@ def test_the_trial_really_measures(no_matrix_units: Path, tiny_style: Style) -> 
         assert list(json.loads(no_matrix_units.read_text()).values()) == [opened.precision]
 
 
+def test_the_trial_takes_turns(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whatever the machine was at while one of them had its turn would decide for good."""
+    calls: list[str] = []
+    compile_net = OpenVinoEngine._compile
+
+    class Noted:
+        def __init__(self, net: openvino.CompiledModel, precision: str) -> None:
+            self._net, self._precision = net, precision
+
+        def __call__(self, inputs: dict[str, Any]) -> object:
+            calls.append(self._precision)
+            return self._net(inputs)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._net, name)
+
+    def noted(self: OpenVinoEngine, key: openvino_module.Key, precision: str) -> Noted:
+        return Noted(compile_net(self, key, precision), precision)
+
+    monkeypatch.setattr(OpenVinoEngine, "_compile", noted)
+    open_engine(tiny_style, "openvino").close()
+    assert len(calls) >= 4
+    assert calls == ["fp32", "bf16"] * (len(calls) // 2)
+
+
 def test_a_cap_on_the_instructions_is_measured_for_itself(
     no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OpenVinoEngine, "_time", lambda self, precision: len(precision))
+    monkeypatch.setattr(
+        OpenVinoEngine, "_race", lambda self, precisions: {each: len(each) for each in precisions}
+    )
     open_engine(tiny_style, "openvino").close()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     open_engine(tiny_style, "openvino").close()
@@ -403,9 +432,7 @@ def test_a_cap_on_the_instructions_is_measured_for_itself(
 def test_a_damaged_memory_is_measured_anew(
     no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    monkeypatch.setattr(
-        OpenVinoEngine, "_time", lambda self, precision: {"fp32": 1.0, "bf16": 2.0}[precision]
-    )
+    monkeypatch.setattr(OpenVinoEngine, "_race", lambda self, precisions: {"fp32": 1.0, "bf16": 2.0})
     no_matrix_units.parent.mkdir(parents=True, exist_ok=True)
     no_matrix_units.write_text(content)
     open_engine(tiny_style, "openvino").close()
