@@ -20,6 +20,14 @@ from stylecam.pictures import list_pictures, read_picture
 SMALLEST_PICTURE = 32
 """A picture with a shorter side than this has nothing to learn from once it is enlarged to a crop."""
 
+SMALLEST_SHARE = 0.25
+"""Crops are from so much of a photograph's short side up to all of it, each size as likely as its double.
+
+From 0.6 up, as is usual, nearly every crop is made smaller, and shows more in as many pixels than a
+frame of a film does. Compared with that, 200 steps left 1 to 11% less objective on films at 640x360 and
+1280x720, and as much on photographs.
+"""
+
 
 def to_tensor(bgr: Pixels) -> Tensor:
     """Return a float (N, 3, H, W) RGB tensor in 0..255 of uint8 BGR (H, W, 3) or (N, H, W, 3)."""
@@ -105,7 +113,7 @@ class ContentFolder:
         """Return the crop at `place` of the endless series, (crop, crop, 3) uint8 BGR."""
         bgr = self._picture(*divmod(place, len(self.files)))
         rng = np.random.default_rng((self.seed, place))
-        side = max(1, round(min(bgr.shape[:2]) * rng.uniform(0.35, 1) ** 0.5))
+        side = max(1, round(min(bgr.shape[:2]) * SMALLEST_SHARE ** rng.uniform(0, 1)))
         top, left = (rng.integers(0, length - side + 1) for length in bgr.shape[:2])
         crop = resize(bgr[top : top + side, left : left + side], (self.crop, self.crop))
         return crop if rng.random() < 0.5 else np.asarray(cv2.flip(crop, 1), np.uint8)
