@@ -113,7 +113,7 @@ def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path
         content = studio[: studio.index("--style-image")]
         place = studio.index
         rest = studio[place("-o") : place("--style-weight")]
-        rest += studio[place("--checkpoint-every") : place("--painter")]
+        rest += [*studio[place("--checkpoint-every") : place("--painter")], "--licence", "CC0"]
         done = stylecam(*content, *teacher, *rest, "--net", "fast", "--steps", 2, "--sample-every", 0)
     assert done.code == 0, done.err
     assert "pixels" in done.err
@@ -122,6 +122,7 @@ def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path
     assert (style.net, style.card["net"]["styles"]) == ("fast", 1)
     assert kept.spec == NetSpec("fast", 0.25, 1)
     assert (style.card["style"], style.card["title"]) == ("blots", "Two + Three")
+    assert style.card["licence"] == "CC0"
     assert style.card["training"]["teacher"] == {"style": "three:1,two:1", "net": "full", "steps": 7}
     log = [json.loads(line) for line in Path("out", "blots.jsonl").read_text().splitlines()]
     assert [line.keys() >= {"total", "pixels", "edges", "temporal", "pattern"} for line in log] == [
@@ -188,3 +189,8 @@ def test_a_teacher_brings_its_paintings_along(painting: Path, photos: Path, tmp_
     )
     assert done.code == 2
     assert "brings its paintings" in done.err
+
+
+def test_what_has_no_effect_beside_a_teacher_is_said(tmp_path: Path) -> None:
+    done = stylecam("train", "--teacher", "starry", "--tv-weight", 0, "--content-dir", tmp_path, "-o", "out")
+    assert "the objective is the teacher's: --tv-weight changes nothing" in done.err

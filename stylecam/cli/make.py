@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from stylecam.neural.options import TrainOptions
 
 
+OBJECTIVE = (
+    "content_weight", "tv_weight", "style_size", "style_layers", "content_layer", "backbone", "vgg"
+)  # fmt: skip
+"""Options of `train` on which a teacher has the word."""
+
+
 @command
 def train(
+    context: typer.Context,
     content_dir: Annotated[Path, typer.Option(help="A folder of photographs.")],
     output: Output,
     style_image: Annotated[
@@ -90,6 +97,8 @@ def train(
 
     if teacher and (style_image or style_weight or title or painter or year):
         raise typer.BadParameter("a --teacher brings its paintings along, their weights and titles")
+    if teacher:
+        _tell_of_objective(context)
     images = tuple(style_image or ())
     names = title or [path.stem for path in images]
     objective = Objective(
@@ -112,6 +121,18 @@ def train(
         say(f'{weights}: try it with "stylecam image PHOTO -o OUT --style {weights}"')
         if json:
             print_json({"steps": steps, "checkpoint": str(options.checkpoint), "output": str(weights)})
+
+
+def _tell_of_objective(context: typer.Context) -> None:
+    """Say which of the options named have no effect beside a teacher."""
+    sources = {name: context.get_parameter_source(name) for name in OBJECTIVE}
+    named = [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if source and source.name == "COMMANDLINE"  # by name: typer may have its own copy of click
+    ]
+    if named:
+        say(f"the objective is the teacher's: {', '.join(named)} changes nothing")
 
 
 def _train(options: TrainOptions) -> None:

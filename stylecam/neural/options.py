@@ -137,8 +137,9 @@ def describe_paintings(
 ) -> dict[str, Any]:
     """Return what a model card says of its paintings; of each, where there are several.
 
-    Titles, painters and years are one for all or one for each. Each style of several is called as
-    its painting's file is. Raises TrainError.
+    Without images (a teacher has them) that is the licence, where one is named. Titles, painters and
+    years are one for all or one for each. Each style of several is called as its painting's file is.
+    Raises TrainError.
     """
     lists = {"title": titles, "painter": painters, "year": years}
     for what, texts in lists.items():
@@ -156,7 +157,9 @@ def describe_paintings(
     ]
     if len(each) == 1:
         return each[0] | {"licence": licence}
-    return {"licence": licence, "styles": each} if each else {}
+    if each:
+        return {"licence": licence, "styles": each}
+    return {"licence": licence} if licence else {}
 
 
 def rank() -> int:
