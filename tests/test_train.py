@@ -281,7 +281,8 @@ def test_several_paintings_are_described_each() -> None:
         {"style": "dunes", "title": "Dunes", "painter": "Hokusai", "year": ""},
     ]
     assert about == {"licence": "CC0", "styles": each}
-    assert describe_paintings([], [], [""], [""], "CC0") == {}
+    assert describe_paintings([], [], [""], [""], "CC0") == {"licence": "CC0"}
+    assert describe_paintings([], [], [""], [""], "") == {}
 
 
 @pytest.mark.parametrize("what", ["title", "painter", "year"])
