@@ -132,7 +132,7 @@ def _tell_of_objective(context: typer.Context) -> None:
         if source and source.name == "COMMANDLINE"  # by name: typer may have its own copy of click
     ]
     if named:
-        say(f"the objective is the teacher's: {', '.join(named)} changes nothing")
+        say(f"the objective is the teacher's; without effect: {', '.join(named)}")
 
 
 def _train(options: TrainOptions) -> None:
