@@ -182,6 +182,12 @@ _STRONGEST = 0.9
 """At `amount` 1 so much of the last output stays: all of it would never take in a change of light."""
 
 
+def check_smoothing(amount: float) -> None:
+    """Raise StylecamError where there is no smoothing of such an amount."""
+    if not 0 <= amount <= 1:
+        raise StylecamError(f"smoothing {amount:g} is out of range", "it lies between 0 and 1")
+
+
 class Smoother:
     """Keep a film from flickering: denoise what goes into the net, and blend what comes out of it.
 
@@ -193,8 +199,7 @@ class Smoother:
     """
 
     def __init__(self, amount: float) -> None:
-        if not 0 <= amount <= 1:
-            raise StylecamError(f"smoothing {amount:g} is out of range", "it lies between 0 and 1")
+        check_smoothing(amount)
         self.amount = amount
         self._share = amount * _STRONGEST
         self._finder = FlowFinder(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

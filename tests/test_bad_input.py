@@ -284,3 +284,20 @@ def test_training_that_cannot_start(desk: Path, changed: dict[str, str], cause: 
         "--held-out": "0",
     } | changed  # fmt: skip
     refused(desk, "train", *(part for option in options.items() for part in option), cause=cause)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("video", "good.mp4", "-o", "out.mp4"),
+        ("live", "--source", "good.mp4", "--sink", "out.mp4"),
+        ("bench", "--temporal", "good.mp4"),
+        ("bench",),
+    ],
+)
+@pytest.mark.parametrize("amount", ["1.5", "-0.1", "nan"])
+def test_smoothing_out_of_range_before_anything_is_opened(
+    desk: Path, arguments: tuple[str, ...], amount: str
+) -> None:
+    done = refused(desk, *arguments, *STYLE, "--smooth", amount, cause=f"smoothing {amount} is out of range")
+    assert len(done.err.splitlines()) == 2

@@ -29,7 +29,7 @@ from stylecam.arguments import (
     parse_time,
 )
 from stylecam.cli.films import Opening, on_cluster, one_by_one, one_shard
-from stylecam.cli.program import check_not_same, command, figures_of, load
+from stylecam.cli.program import check_not_same, chosen_smoothing, command, figures_of, load
 from stylecam.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -113,12 +113,11 @@ def video(
     from stylecam.film.task import Task
     from stylecam.sinks.codecs import Encoding
     from stylecam.sources.resample import parse_fps
-    from stylecam.temporal import DEFAULT_SMOOTHING
 
     share = _usage(parse_shard, shard)
     if shard and cluster:
         raise typer.BadParameter("--shard and --cluster both share the work out: give one of them")
-    pairs = plan_films(films, output)
+    pairs, smoothing = plan_films(films, output), chosen_smoothing(smooth)
     if report and (len(pairs) > 1 or shard or cluster):
         raise typer.BadParameter("--report is of one film, painted here")
     for source, target in pairs:
@@ -126,7 +125,7 @@ def video(
             check_not_same(Path(source), Path(target))
     tasks = [
         Task(
-            source, target, parse_size(size), DEFAULT_SMOOTHING if smooth is None else smooth,
+            source, target, parse_size(size), smoothing,
             Encoding(codec, crf, preset, parse_bitrate(bitrate)), parse_time(start, "--start") or 0.0,
             parse_time(end, "--end"), None if fps is None else parse_fps(fps), frames, compare, batch, lanes,
         )

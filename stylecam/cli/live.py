@@ -29,7 +29,7 @@ from stylecam.arguments import (
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import check_not_same, command, load
+from stylecam.cli.program import check_not_same, chosen_smoothing, command, load
 from stylecam.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
         if kind == "file":
             check_not_same(Path(given["source"]), Path(spec.name))
     size_wh, messages = parse_size(given["size"]), Messages(say)
+    smoothing = chosen_smoothing(given["smooth"])
     chosen = given["engine"], given["device"], given["precision"]
     first, opened = load(stack, given["style"], given["net"], *chosen)
     again = partial(open_engine, backend=chosen[0].value, device=chosen[1].value, precision=chosen[2].value)
@@ -172,7 +173,7 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     governor = open_governor(given["fps"], camera.fps, size_wh, first.net, nets or [first.net])
     rate = governor.fps if governor else camera.fps
     mask = _open_mask(given)
-    controls = Controls(_settings(given, first.name), looks.names, has_mask=mask is not None)
+    controls = Controls(_settings(given, first.name, smoothing), looks.names, has_mask=mask is not None)
     painter = Painter(looks, controls, say=messages, governor=governor, mask=mask, folder=given["folder"])
     run = LiveRun(
         camera, painter, messages=messages, size_wh=size_wh, seconds=given["seconds"],
@@ -217,15 +218,13 @@ def _open_mask(given: dict[str, Any]) -> Mask | None:
     return PersonMask() if given["mask"] is None else FileMask(given["mask"])
 
 
-def _settings(given: dict[str, Any], style: str) -> Settings:
+def _settings(given: dict[str, Any], style: str, smoothing: float) -> Settings:
     from stylecam.controls import Settings
     from stylecam.sources.live import is_camera
-    from stylecam.temporal import DEFAULT_SMOOTHING
 
-    smooth = DEFAULT_SMOOTHING if given["smooth"] is None else given["smooth"]
     mirror = is_camera(given["source"]) if given["mirror"] is None else given["mirror"]
     return Settings(
-        style, strength=given["strength"], smooth=smooth, fade_s=given["fade"], color=given["keep_color"],
+        style, strength=given["strength"], smooth=smoothing, fade_s=given["fade"], color=given["keep_color"],
         mirror=mirror, split=given["split"], keep=given["keep"].value,
     )  # fmt: skip
 

@@ -133,11 +133,11 @@ def bench(
     from stylecam.meter import Meter
     from stylecam.temporal import Smoother
 
-    size_wh, meter = parse_size(size) or (640, 480), Meter()
+    size_wh, meter, smoother = parse_size(size) or (640, 480), Meter(), Smoother(smooth or 0)
     with ExitStack() as stack:
         found, loaded = load(stack, style, net, engine, device, precision)
         with progress("bench", None) as move:
-            for meter in benchmark.bench(loaded, size_wh, seconds, Smoother(smooth or 0)):
+            for meter in benchmark.bench(loaded, size_wh, seconds, smoother):
                 move(meter.frames, f"{meter.recent_fps:.1f} fps")
         more: dict[str, Any] = {"net_ms": meter.percentiles("net"), "cpu": describe_cpu()}
         more["net_only_fps"] = round(benchmark.net_only_fps(loaded, size_wh, seconds / 4), 2)
@@ -183,12 +183,13 @@ def _measure_flicker(
     from stylecam import bench as benchmark
     from stylecam.temporal import Smoother
 
+    smoother = Smoother(smooth or 0)
     with ExitStack() as stack:
         found, loaded = load(stack, style, net, engine, device, precision)
         judging = neural("judge")
         judge = judging.Judge(judging.load_objective(found))
         move = stack.enter_context(progress("frames", None))
-        steps = benchmark.flicker(loaded, clip, parse_size(size), Smoother(smooth or 0), frames)
+        steps = benchmark.flicker(loaded, clip, parse_size(size), smoother, frames)
         for count, step in enumerate(steps, 1):
             measured, source, stylized = step
             move(count, "")

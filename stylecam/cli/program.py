@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from stylecam.engines.base import Engine
     from stylecam.meter import Meter
     from stylecam.styles import Style
-    from stylecam.temporal import Smoother
 
 P = ParamSpec("P")
 app = typer.Typer(
@@ -82,11 +81,13 @@ def load(
     return found, loaded
 
 
-def load_smoother(amount: float | None) -> Smoother:
-    """Return what steadies a film, by the default where no amount was asked for."""
-    from stylecam.temporal import DEFAULT_SMOOTHING, Smoother
+def chosen_smoothing(amount: float | None) -> float:
+    """Return how much a film is smoothed, the default where nothing was asked for. Raises StylecamError."""
+    from stylecam.temporal import DEFAULT_SMOOTHING, check_smoothing
 
-    return Smoother(DEFAULT_SMOOTHING if amount is None else amount)
+    if amount is not None:
+        check_smoothing(amount)
+    return DEFAULT_SMOOTHING if amount is None else amount
 
 
 def finish(
