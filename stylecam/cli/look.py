@@ -30,6 +30,7 @@ from stylecam.errors import StylecamError
 
 if TYPE_CHECKING:
     from stylecam.styles import Style
+    from stylecam.temporal import Smoother
 
 _JUDGE_EVERY = 15
 """Every frame of a second looks nearly the same, and judging one takes longer than painting it.
@@ -125,15 +126,16 @@ def bench(
     debug: DebugFlag = False,
 ) -> None:
     """Time the product's own path: demo clip, net, nothing shown (at 640x480, if no --size is given)."""
-    if temporal:
-        _measure_flicker(temporal, style, net, size, smooth, frames, engine, device, precision, json)
-        return
     from stylecam import bench as benchmark
     from stylecam.machine import describe_cpu
     from stylecam.meter import Meter
     from stylecam.temporal import Smoother
 
-    size_wh, meter, smoother = parse_size(size) or (640, 480), Meter(), Smoother(smooth or 0)
+    smoother = Smoother(smooth or 0)
+    if temporal:
+        _measure_flicker(temporal, style, net, size, smoother, frames, engine, device, precision, json)
+        return
+    size_wh, meter = parse_size(size) or (640, 480), Meter()
     with ExitStack() as stack:
         found, loaded = load(stack, style, net, engine, device, precision)
         with progress("bench", None) as move:
@@ -176,14 +178,12 @@ def _draw_sheet(
 
 
 def _measure_flicker(
-    clip: Path, style: str, net: NetKind, size: str | None, smooth: float | None, frames: int | None,
+    clip: Path, style: str, net: NetKind, size: str | None, smoother: Smoother, frames: int | None,
     engine: Backend, device: Device, precision: Precision, json: bool,
 ) -> None:  # fmt: skip
     """Print how much a stylized clip flickers, and beside it how well its frames are painted."""
     from stylecam import bench as benchmark
-    from stylecam.temporal import Smoother
 
-    smoother = Smoother(smooth or 0)
     with ExitStack() as stack:
         found, loaded = load(stack, style, net, engine, device, precision)
         judging = neural("judge")
@@ -199,7 +199,7 @@ def _measure_flicker(
             judge.add(source, stylized)
     figures = {
         **measured.figures(), **judge.figures(), "frames": count, "size_wh": source.shape[1::-1],
-        "style": found.name, "net": found.net, "smooth": smooth or 0, "output": "null",
+        "style": found.name, "net": found.net, "smooth": smoother.amount, "output": "null",
         "engine": loaded.backend, "device": loaded.device, "precision": loaded.precision,
     }  # fmt: skip
     for key, value in figures.items():
