@@ -28,18 +28,24 @@ Make = Callable[..., LiveRun]
 
 
 class Camera(Source):
-    """Give numbered frames at a rate, `count` of them, then end or fail."""
+    """Give numbered frames at a rate, `count` of them or while `more()`, then end or fail."""
 
     is_live = True
 
-    def __init__(self, count: int = 20, fps: float = 200, fail: Exception | None = None) -> None:
+    def __init__(
+        self,
+        count: int = 20,
+        fps: float = 200,
+        fail: Exception | None = None,
+        more: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.size_wh, self.fps = SIZE, fps
-        self._count, self._fail = count, fail
+        self._count, self._fail, self._more = count, fail, more
         self._next = 0
 
     def read(self) -> Frame | None:
         time.sleep(1 / (self.fps or 1))
-        if self._next == self._count:
+        if self._next == self._count or not self._more():
             if self._fail:
                 raise self._fail
             return None
