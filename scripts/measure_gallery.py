@@ -1,12 +1,14 @@
 """Draw up the table of the gallery: each style, each net, what it is worth and what it costs.
 
     python scripts/measure_gallery.py CONTENT_DIR CLIP [--styles starry wave] [--photos 5] [--frames 60]
+        [--start photograph|noise]
 
 CONTENT_DIR is the folder the nets were trained on: the photographs set aside are named in the model card
 and each becomes a centred square of 256 px. Both nets of a style are judged by the full net's objective.
-In a row: that objective, its ratio to the full net's, the strong-Wolfe L-BFGS iterations from the photograph
-that reach it (a median), the warp ratio on CLIP, the net's own milliseconds at 640x480 and 1280x720 and
-the size of its file. Prints a JSON line a row, then the table in Markdown.
+In a row: that objective, its ratio to the full net's, the strong-Wolfe L-BFGS iterations that reach it (a
+median; from the photograph, or from white noise as in Johnson et al. 2016, section 4.1), the warp ratio on
+CLIP, the net's own milliseconds at 640x480 and 1280x720 and the size of its file. Prints a JSON line a row,
+then the table in Markdown.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import torch
 
 from stylecam.bench import flicker, net_only_fps
 from stylecam.engines import open_engine
+from stylecam.neural.canvas import white_noise
 from stylecam.neural.data import center_crop, to_tensor
 from stylecam.neural.deploy import load_net
 from stylecam.neural.device import autocast, pick_device, pick_precision
@@ -51,7 +54,8 @@ def worth(styles: dict[str, Style], options: argparse.Namespace) -> dict[str, di
         with torch.no_grad(), autocast(device, pick_precision(device)):
             wanted = loss.content_features(content)
             totals = {kind: loss.per_picture(net(content), wanted).total.item() for kind, net in nets.items()}
-        counts = iterations_of(loss, content, totals, options.most)
+        first = white_noise((SIDE, SIDE)) if options.start == "noise" else content
+        counts = iterations_of(loss, content, first, totals, options.most)
         for kind, total in totals.items():
             rows[kind].append((total, counts[kind]))
     means = {kind: mean(total for total, _ in found) for kind, found in rows.items()}
@@ -65,11 +69,11 @@ def worth(styles: dict[str, Style], options: argparse.Namespace) -> dict[str, di
 
 
 def iterations_of(
-    loss: PerceptualLoss, content: torch.Tensor, totals: dict[str, float], most: int
+    loss: PerceptualLoss, content: torch.Tensor, first: torch.Tensor, totals: dict[str, float], most: int
 ) -> dict[str, int]:
     """Return by net after how many iterations the optimisation is at least as good; `most` if never."""
     counts: dict[str, int] = {}
-    for iterate in optimise(loss, content, content, most, pick_precision(content.device)):
+    for iterate in optimise(loss, content, first, most, pick_precision(content.device)):
         for kind, total in totals.items():
             if iterate.objective <= total:
                 counts.setdefault(kind, iterate.iteration)
@@ -111,6 +115,7 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", default=None)
     parser.add_argument("--photos", type=int, default=5)
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--start", choices=("photograph", "noise"), default="photograph")
     parser.add_argument("--most", type=int, default=150, help="give up after so many iterations")
     options = parser.parse_args()
     rows = []

@@ -1,11 +1,13 @@
 """Tell how many L-BFGS iterations a style's net is worth, on photographs it was not trained on.
 
     python scripts/measure_objective.py CONTENT_DIR [--style starry] [--photos 10] [--sizes 256 512]
+        [--start photograph|noise]
 
 CONTENT_DIR is the folder it was trained on: the photographs set aside are named in the model card.
 Each becomes a centred square. The net's objective is compared with that of the optimisation of
-the same objective by strong-Wolfe L-BFGS, begun at the photograph; its time, as `stylecam image` runs
-it, with that of 100 and 500 such iterations.
+the same objective by strong-Wolfe L-BFGS, begun at the photograph, or at white noise as in Johnson et
+al. 2016 (section 4.1), whose nets equal 50 to 100 such iterations; its time, as `stylecam image` runs it,
+with that of 100 and 500 iterations.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 
 from stylecam.engines import open_engine
 from stylecam.engines.base import Engine
+from stylecam.neural.canvas import white_noise
 from stylecam.neural.data import center_crop, to_tensor
 from stylecam.neural.deploy import load_net
 from stylecam.neural.device import autocast, pick_device, pick_precision
@@ -32,16 +35,20 @@ from stylecam.pictures import read_picture
 from stylecam.styles import find_style
 
 
-def measure(photo: Path, net: StyleNet, loss: PerceptualLoss, side: int, most: int) -> dict[str, float]:
+def measure(
+    photo: Path, net: StyleNet, loss: PerceptualLoss, side: int, most: int, start: str
+) -> dict[str, float]:
     """Return the objective of photograph, net and optimisation, and the iterations that equal the net."""
     device = pick_device("cpu")
     precision = pick_precision(device)
     content = to_tensor(center_crop(read_picture(photo).bgr, side))
     with torch.no_grad(), autocast(device, precision):
-        terms = loss.per_picture(net(content), loss.content_features(content))
-    began, row = time.perf_counter(), {"net": terms.total.item(), "net_style": terms.style.item()}
-    for iterate in optimise(loss, content, content, most, precision):
-        row.setdefault("photo", iterate.objective)
+        wanted = loss.content_features(content)
+        terms, unpainted = (loss.per_picture(rgb, wanted) for rgb in (net(content), content))
+    row = {"photo": unpainted.total.item(), "net": terms.total.item(), "net_style": terms.style.item()}
+    began = time.perf_counter()
+    first = white_noise((side, side)) if start == "noise" else content
+    for iterate in optimise(loss, content, first, most, precision):
         row |= {"optimised": iterate.objective, "iterations": iterate.iteration}
         if iterate.objective <= row["net"]:
             break
@@ -67,6 +74,7 @@ def main() -> None:
     parser.add_argument("--net", default="auto")
     parser.add_argument("--photos", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--start", choices=("photograph", "noise"), default="photograph")
     parser.add_argument("--most", type=int, default=150, help="give up after so many iterations")
     options = parser.parse_args()
     style = find_style(options.style, options.net)
@@ -75,7 +83,7 @@ def main() -> None:
     for side in options.sizes:
         rows = []
         for name in names:
-            row = measure(options.content_dir / name, net, loss, side, options.most)
+            row = measure(options.content_dir / name, net, loss, side, options.most, options.start)
             print(name, side, {key: round(value, 2) for key, value in row.items()}, flush=True)
             rows.append(row)
         with open_engine(style) as engine:
@@ -85,6 +93,7 @@ def main() -> None:
         ratio = mean(row["net"] / row["photo"] for row in rows)
         figures = {
             "side": side,
+            "start": options.start,
             "photos": len(rows),
             "iterations_median": median(counts),
             "iterations": counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,15 @@ transfer") keep a photograph's colours."""
 
 DEVIATION = 58.0
 """A photograph's, of 255 levels."""
+
+
+def white_noise(size_wh: tuple[int, int], seed: int = 0) -> Tensor:
+    """Return float (1, 3, H, W), RGB: noise about a mid grey, with the deviation of a photograph.
+
+    From there Gatys et al. 2016 begin, and Johnson et al. 2016 (section 4.1) where they count iterations.
+    """
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.normal(127.5, DEVIATION, (1, 3, size_wh[1], size_wh[0]))).float()
 
 
 def to_grey(rgb: Tensor) -> Tensor:

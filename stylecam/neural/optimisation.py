@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from stylecam.errors import OptimiseError
 from stylecam.frames import Pixels, resize, size_of
-from stylecam.neural.canvas import DEVIATION, Canvas
+from stylecam.neural.canvas import Canvas, white_noise
 from stylecam.neural.data import to_pixels, to_tensor
 from stylecam.neural.device import autocast, pick_precision
 from stylecam.neural.gatys import Descent
@@ -263,10 +263,7 @@ class Optimisation:
     def _first_rgb(self) -> Tensor:
         size_wh, initial = self.subject.size_wh, self.recipe.initial
         if initial == "noise":
-            # A mid grey with the deviation of a photograph.
-            rng = np.random.default_rng(self.recipe.seed)
-            noise = rng.normal(127.5, DEVIATION, (1, 3, size_wh[1], size_wh[0]))
-            return torch.from_numpy(noise).float()
+            return white_noise(size_wh, self.recipe.seed)
         if initial == "style":
             if not self.maker.paintings:
                 raise OptimiseError(
