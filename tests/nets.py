@@ -30,9 +30,13 @@ THIRDS = [0.2, 0.5, 0.3]
 def make_net(
     width: float = 0.25, styles: int = 1, upsampling: str = "nearest", seed: int = 0, kind: str = "full"
 ) -> StyleNet:
-    """A net whose norms scale and shift too, so that none of them can be left out unnoticed."""
+    """A net whose norms scale and shift too, so that none of them can be left out unnoticed.
+
+    Of kind "cells" it is a fast net of one grid, as earlier versions trained them.
+    """
     torch.manual_seed(seed)
-    net = build_net(NetSpec(kind, width, styles, upsampling))
+    named = "fast" if kind == "cells" else kind
+    net = build_net(NetSpec(named, width, styles, upsampling, grids=2 if kind == "fast" else 1))
     for name, parameter in net.named_parameters():
         if "norm.weight" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)

@@ -120,7 +120,7 @@ def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path
     assert {path.name for path in Path("out").iterdir()} == {"blots.ckpt", "blots.onnx", "blots.jsonl"}
     style, kept = read_style(Path("out", "blots.onnx")), load_checkpoint(Path("out", "blots.ckpt"))
     assert (style.net, style.card["net"]["styles"]) == ("fast", 1)
-    assert kept.spec == NetSpec("fast", 0.25, 1)
+    assert kept.spec == NetSpec("fast", 0.25, 1, grids=2)
     assert (style.card["style"], style.card["title"]) == ("blots", "Two + Three")
     assert style.card["licence"] == "CC0"
     assert style.card["training"]["teacher"] == {"style": "three:1,two:1", "net": "full", "steps": 7}

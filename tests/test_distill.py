@@ -50,7 +50,7 @@ def test_the_teacher_itself_learns_nothing() -> None:
 
 
 def test_a_pupil_comes_closer_to_its_teacher(make: Make, single_teacher: str) -> None:
-    steps = run(make(teacher=single_teacher, steps=30, **TAUGHT))
+    steps = run(make(teacher=single_teacher, steps=50, **TAUGHT))
     assert list(steps[0].terms) == ["pixels", "edges"]
     for term in ("pixels", "edges"):
         first, last = (np.mean([step.terms[term] for step in part]) for part in (steps[:3], steps[-3:]))
@@ -67,7 +67,7 @@ def test_the_pupils_card_tells_of_its_teacher(make: Make, teacher: str) -> None:
     options = make(teacher=teacher, steps=1, about={"licence": "MIT"}, **TAUGHT)
     run(options)
     pupil, master = load_checkpoint(options.checkpoint), load_checkpoint(Path(teacher))
-    assert pupil.spec == NetSpec("fast", 0.25, 3)
+    assert pupil.spec == NetSpec("fast", 0.25, 3, grids=2)
     assert pupil.about["style"] == "waves"
     assert pupil.about["styles"] == make_checkpoint(3).about["styles"]
     assert pupil.about["licence"] == "MIT"

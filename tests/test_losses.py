@@ -89,12 +89,16 @@ def test_a_pattern_of_cells_is_the_spread_of_the_means_of_each_place() -> None:
 
 
 def test_only_what_repeats_from_cell_to_cell_is_a_pattern() -> None:
-    tile = torch.rand(1, 3, 4, 4) * 255
-    plain, wallpaper = torch.full((1, 3, 64, 64), 90.0), tile.repeat(1, 1, 16, 16)
+    tile = torch.rand(1, 3, 8, 8) * 255
+    plain, wallpaper = torch.full((1, 3, 64, 64), 90.0), tile.repeat(1, 1, 8, 8)
+    finer = (torch.rand(1, 3, 4, 4) * 255).repeat(1, 1, 16, 16)
     wide = (torch.rand(1, 3, 8, 8) * 255).repeat_interleave(8, 2).repeat_interleave(8, 3)
     assert float(cell_pattern(plain)) == float(cell_pattern(wide)) == pytest.approx(0, abs=1e-6)
     spread = tile.flatten(2).var(2).mean()
     torch.testing.assert_close(cell_pattern(wallpaper), spread[None], rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        cell_pattern(finer), finer[..., :8, :8].flatten(2).var(2).mean()[None], rtol=1e-4, atol=0
+    )
 
 
 def test_terms_follow_their_formulas(vgg: Vgg, loss: PerceptualLoss) -> None:

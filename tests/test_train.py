@@ -197,7 +197,17 @@ def test_the_fast_net_trains(make: Make) -> None:
     options = make(net="fast", steps=15, batch=2, lr=1e-2)
     steps = run(options)
     assert np.mean([step.total for step in steps[-3:]]) < 0.7 * np.mean([step.total for step in steps[:3]])
-    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.1)
+    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.1, grids=2)
+
+
+def test_a_fast_net_of_one_grid_goes_on_as_it_is(make: Make, make_ckpt: MakeFile, tmp_path: Path) -> None:
+    """Earlier versions trained such nets; nobody need begin anew."""
+    options = make(net="fast", width=0.25, steps=1, start=str(make_ckpt("cells", 1)), out_dir=tmp_path / "on")
+    run(options)
+    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.25)
+    again = replace(options, start=None, resume=True)
+    assert Trainer(again).spec == NetSpec("fast", 0.25)
+    assert Trainer(replace(again, resume=False)).spec == NetSpec("fast", 0.25, grids=2)
 
 
 def test_a_pattern_of_cells_counts_against_the_fast_net_alone(make: Make, teacher: str) -> None:

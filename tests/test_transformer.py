@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from stylecam.errors import TrainError
 from stylecam.neural.transformer import InstanceNorm, NetSpec, StyleNet, build_net, count_params, swapped
 
+ALL_KINDS = (*KINDS, "cells")
 MIXES = [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], THIRDS]
 SIZES_HW = [(16, 16), (16, 17), (18, 19), (33, 47), (64, 50)]
 
@@ -53,19 +55,27 @@ def full_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
     return hand.conv(x, "paint").tanh() * 127.5 + 127.5
 
 
-def fast_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
-    """The net on cells of 4 x 4 pixels, for sides that are multiples of 4."""
+def cells_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
+    """The net on cells of 4 x 4 pixels, for sides that are multiples of 4, with two grids of 8."""
     hand, x = ByHand(net), rgb / 127.5 - 1
     n, _, h, w = x.shape
     x = x.reshape(n, 3, h // 4, 4, w // 4, 4).permute(0, 1, 3, 5, 2, 4).reshape(n, 48, h // 4, w // 4)
-    x = hand.conv_norm(x, "enter").clamp(min=0)
+    x = kept = hand.conv_norm(x, "enter").clamp(min=0)
+    two = "down.conv.weight" in hand.numbers
+    if two:
+        x = hand.conv_norm(x, "down", 2).clamp(min=0)
     for index in range(4):
         x = hand.residual(x, f"body.{index}")
+    if two:
+        x = hand.conv_norm(x, "up").clamp(min=0).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        x = kept + hand.conv_norm(x, "join")
     x = hand.conv(x, "paint").reshape(n, 3, 4, 4, h // 4, w // 4).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(n, 3, h, w).tanh() * 127.5 + 127.5
 
 
-@pytest.mark.parametrize(("kind", "by_hand"), [("full", full_by_hand), ("fast", fast_by_hand)])
+@pytest.mark.parametrize(
+    ("kind", "by_hand"), [("full", full_by_hand), ("fast", cells_by_hand), ("cells", cells_by_hand)]
+)
 def test_it_is_the_net_it_says(kind: str, by_hand: Callable[[StyleNet, Tensor], Tensor]) -> None:
     net, rgb = make_net(kind=kind), torch.rand(2, 3, 32, 24) * 255
     torch.testing.assert_close(net(rgb), by_hand(net, rgb), rtol=1e-3, atol=0.05)
@@ -76,7 +86,8 @@ def test_the_papers_net_has_1_68_million_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "upsampling"), [("full", "nearest"), ("full", "transposed"), ("fast", "nearest")]
+    ("kind", "upsampling"),
+    [("full", "nearest"), ("full", "transposed"), ("fast", "nearest"), ("cells", "nearest")],
 )
 @pytest.mark.parametrize("size_hw", SIZES_HW)
 def test_every_size_comes_back(kind: str, upsampling: str, size_hw: tuple[int, int]) -> None:
@@ -87,19 +98,22 @@ def test_every_size_comes_back(kind: str, upsampling: str, size_hw: tuple[int, i
     assert 0 <= float(painted.min()) < float(painted.max()) <= 255
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_an_odd_size_is_cut_at_the_end_not_shifted(kind: str) -> None:
     net, rgb = make_net(kind=kind), torch.rand(1, 3, 30, 45) * 255
     torch.testing.assert_close(net(rgb), net.uncropped(rgb)[:, :, :30, :45])
     assert net.uncropped(rgb).shape[2:] == (32, 48)
 
 
+@pytest.mark.parametrize(("kind", "cell"), [("fast", 8), ("cells", 4)])
 @pytest.mark.parametrize("size_hw", [(16, 17), (18, 19), (33, 46)])
-def test_the_fast_net_mirrors_an_odd_size_up_to_whole_cells(size_hw: tuple[int, int]) -> None:
-    net, rgb = make_net(kind="fast"), torch.rand(2, 3, *size_hw) * 255
-    missing = [(0, 0), (0, 0), *((0, -side % 4) for side in size_hw)]
+def test_the_fast_net_mirrors_an_odd_size_up_to_whole_cells(
+    size_hw: tuple[int, int], kind: str, cell: int
+) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(2, 3, *size_hw) * 255
+    missing = [(0, 0), (0, 0), *((0, -side % cell) for side in size_hw)]
     mirrored = torch.from_numpy(np.pad(rgb.numpy(), missing, mode="reflect"))
-    painted = fast_by_hand(net, mirrored)[:, :, : size_hw[0], : size_hw[1]]
+    painted = cells_by_hand(net, mirrored)[:, :, : size_hw[0], : size_hw[1]]
     torch.testing.assert_close(net(rgb), painted, rtol=1e-3, atol=0.05)
 
 
@@ -118,9 +132,11 @@ def test_width_multiplies_the_channels(width: float, channels: tuple[int, ...]) 
     numbers = build_net(NetSpec(width=width)).state_dict()
     assert tuple(len(numbers[f"down.{index}.conv.weight"]) for index in range(3)) == channels
     assert numbers["paint.weight"].shape == (3, channels[0], 9, 9)
-    fast = build_net(NetSpec("fast", width)).state_dict()
-    assert fast["enter.conv.weight"].shape == (64 * width, 48, 3, 3)
-    assert fast["paint.weight"].shape == (48, 64 * width, 3, 3)
+    for grids, fine, inner in ((1, 64, 64), (2, 32, 96)):
+        fast = build_net(NetSpec("fast", width, grids=grids)).state_dict()
+        assert fast["enter.conv.weight"].shape == (fine * width, 48, 3, 3)
+        assert fast["body.3.first.conv.weight"].shape[:2] == (inner * width, inner * width)
+        assert fast["paint.weight"].shape == (48, fine * width, 3, 3)
 
 
 def single_of(several: StyleNet, mix: Tensor) -> StyleNet:
@@ -156,7 +172,7 @@ def test_a_mixture_can_become_a_net_of_one_style(kind: str, mix: list[float]) ->
     several, rgb = make_net(styles=3, kind=kind), torch.rand(2, 3, 30, 33) * 255
     before = {name: value.clone() for name, value in several.state_dict().items()}
     single = several.with_styles(torch.tensor([mix]))
-    assert single.spec == NetSpec(kind, 0.25, 1)
+    assert single.spec == replace(several.spec, styles=1)
     torch.testing.assert_close(single(rgb), several(rgb, torch.tensor([mix])), rtol=1e-3, atol=0.02)
     torch.testing.assert_close(dict(several.state_dict()), before, rtol=0, atol=0)
 
@@ -166,7 +182,7 @@ def test_the_styles_of_a_net_can_be_chosen_and_mixed_anew(kind: str) -> None:
     several, rgb = make_net(styles=3, kind=kind), torch.rand(1, 3, 32, 32) * 255
     chosen = torch.tensor([[0, 0, 1.0], THIRDS])
     pair = several.with_styles(chosen)
-    assert pair.spec == NetSpec(kind, 0.25, 2)
+    assert pair.spec == replace(several.spec, styles=2)
     for row, pick in zip(chosen, torch.eye(2), strict=True):
         torch.testing.assert_close(pair(rgb, pick[None]), several(rgb, row[None]), rtol=1e-3, atol=0.02)
 
@@ -221,8 +237,11 @@ def test_instance_norm_takes_its_statistics_in_fp32(styles: int, monkeypatch: py
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"width": 0.05}, {"width": 5}, {"styles": 0}, {"styles": 65}, {"kind": "huge"}, {"upsampling": "x"}],
-)
+    [
+        {"width": 0.05}, {"width": 5}, {"styles": 0}, {"styles": 65}, {"kind": "huge"}, {"upsampling": "x"},
+        {"grids": 2}, {"kind": "fast", "grids": 3},
+    ],
+)  # fmt: skip
 def test_a_net_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(TrainError):
         NetSpec.from_card({"kind": "full", **wrong})
@@ -231,4 +250,7 @@ def test_a_net_out_of_range_is_refused(wrong: dict[str, float]) -> None:
 def test_the_card_rebuilds_the_spec() -> None:
     spec = NetSpec("full", width=0.5, styles=3, upsampling="transposed")
     assert NetSpec.from_card(spec.to_card(5)) == spec
+    fast = NetSpec("fast", grids=2)
+    assert NetSpec.from_card(fast.to_card(5)) == fast
+    assert NetSpec.from_card({"kind": "fast"}).grids == 1, "what earlier versions wrote"
     assert spec.to_card(5)["params"] == 5

@@ -52,11 +52,14 @@ class _Rewriter:
         convolutions = [node for node in self.graph.node if node.op_type == "Conv"]
         spreads = {conv.input[0]: self._spread(conv.input[0]) for conv in convolutions[:-1]}
         for node in self.graph.node:
-            wide = spreads.get(node.output[0])
-            if wide:  # bytes are padded, not numbers four times as large
-                node.input[0] = self._through_bytes(node.input[0], *wide)
-            if node.op_type == "Conv" and spreads.get(node.input[0]):
+            padded = spreads.get(node.output[0]) if node.op_type == "Pad" else None
+            if padded:  # bytes are padded, not numbers four times as large
+                node.input[0] = self._through_bytes(node.input[0], *padded)
+            wide = spreads.get(node.input[0]) if node.op_type == "Conv" else None
+            if wide:
                 node.input[1] = self._weights_in_bytes(node.input[1])
+                if self.makers[node.input[0]].op_type != "Pad":
+                    node.input[0] = self._through_bytes(node.input[0], *wide)
             self.nodes.append(node)
         used = {name for node in self.nodes for name in node.input} | {
             each.name for each in self.graph.output

@@ -59,13 +59,16 @@ def down(rgb: Tensor) -> Tensor:
     return rgb[..., 1:, :] - rgb[..., :-1, :]
 
 
-def cell_pattern(rgb: Tensor, cell: int = 4, window: int = 16) -> Tensor:
+def cell_pattern(rgb: Tensor, cell: int = 8, window: int = 16) -> Tensor:
     """Return, per picture, how much a pattern of `cell` x `cell` px shows in `rgb` (N, 3, H, W), 0..255.
 
-    In windows of `window` cells square each place in a cell has its mean; these must not differ. A
-    net that works on cells can only give texture to a plain wall by painting every cell alike.
+    In windows of `window` cells square (fewer in a small picture) each place in a cell has its mean; these
+    must not differ. A net that works on cells can only give texture to a plain wall by painting every
+    cell alike, or every second one: of 8 px are the coarser cells, or two of the finer ones.
     """
-    places = F.avg_pool2d(F.pixel_unshuffle(rgb, cell), window, window // 2)
+    laid = F.pixel_unshuffle(rgb, cell)
+    window = min(window, *laid.shape[2:])
+    places = F.avg_pool2d(laid, window, max(1, window // 2))
     spread: Tensor = places.unflatten(1, (rgb.shape[1], cell * cell)).var(2)
     return spread.mean((1, 2, 3))
 

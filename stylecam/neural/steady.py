@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LARGEST_SHIFT = 8.0
-"""Two cells of either net in each direction, in pixels."""
+"""A coarse cell of the fast net in each direction, in pixels: every way a picture can lie in its cells."""
 
 LARGEST_ZOOM = 0.04
 LARGEST_NOISE = 8.0

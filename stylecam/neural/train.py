@@ -94,27 +94,30 @@ class Trainer:
         self.precision = pick_precision(self.device, options.precision)
         self.data = ContentFolder(options.content_dir, options.crop, options.seed, options.held_out)
         self.goal = TrainingLoss(options, self.device, self.precision)
-        self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling)
+        resumes = options.resume and options.checkpoint.exists()
+        kept = load_checkpoint(options.checkpoint) if resumes else None
+        start = load_trained(options.start, options.net) if options.start and not resumes else None
+        begun = kept.spec if kept else start.net.spec if start else None
+        grids = begun.grids if begun else 2 if options.net == "fast" else 1
+        self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling, grids)
         torch.manual_seed(options.seed)
         self.plain_net = build_net(self.spec).to(self.device)
         self.optimizer = NetOptimizer(self.plain_net)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step, self.seconds = 0, 0.0
         self.started: dict[str, Any] = {}
-        self._restore()
+        if kept:
+            self._restore(kept)
+        elif start:
+            self._begin_as(start.net)
+            self.started = describe_origin(start)
         self.restarted_from = self.step
         self.net = self._parallel()
         self.progress = Progress(options.out_dir, options.name, self.step) if rank() == 0 else None
 
-    def _restore(self) -> None:
+    def _restore(self, kept: Checkpoint) -> None:
+        """Go on from a checkpoint of the same run. Raises TrainError where it is of another."""
         options = self.options
-        if not options.resume or not options.checkpoint.exists():
-            if options.start:
-                start = load_trained(options.start, options.net)
-                self._begin_as(start.net)
-                self.started = describe_origin(start)
-            return
-        kept = load_checkpoint(options.checkpoint)
         wanted = options.must_match()
         changed = [
             f"{name} was {kept.run.get(name)}" for name in wanted if kept.run.get(name) != wanted[name]
