@@ -16,7 +16,7 @@ from stylecam.pictures import read_picture
 
 
 def a_step(number: int) -> TrainStep:
-    return TrainStep(number, 9, {"content": 1.0, "style": 2.0, "tv": 0.5}, 1e-3, 0.1, 0, 0, "cpu", "fp32")
+    return TrainStep(number, 9, {"content": 1.0, "style": 2.0, "tv": 0.5}, 1e-3, 0.1, 0, 0, 0, "cpu", "fp32")
 
 
 def steps_in(path: Path) -> list[int]:

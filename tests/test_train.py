@@ -15,6 +15,7 @@ import pytest
 import torch
 from films import slow
 from nets import KINDS, MakeFile, distance, noise, paint, with_half_weights, write_photos
+from torch import Tensor, nn
 from training import Make, log_of, parameters, run
 
 from stylecam.errors import DatasetEmptyError, DivergedError, StyleError, TrainError
@@ -324,9 +325,28 @@ def test_an_infinite_loss_stops_the_run_and_keeps_the_last_checkpoint(make: Make
 def test_a_gradient_that_overflows_before_the_loss_does_is_noticed_too(make: Make) -> None:
     run(make(steps=1))
     before = make().checkpoint.read_bytes()
-    with pytest.raises(DivergedError, match="diverged at step 1: the gradient overflowed"):
-        run(make(tv_weight=1e35, checkpoint_every=1))  # a loss of some 1e38, just below the end of fp32
+    with pytest.raises(DivergedError, match=r"diverged at step \d: the gradient overflowed"):
+        run(make(tv_weight=1e35, steps=9))  # a loss of some 1e38, just below the end of fp32
     assert make().checkpoint.read_bytes() == before
+
+
+def test_one_step_whose_gradient_overflows_is_left_out(make: Make) -> None:
+    trainer = Trainer(make(steps=4))
+    batch = next(trainer.batches())
+    trainer.take_step(0, batch)
+    before = {name: numbers.clone() for name, numbers in trainer.plain_net.state_dict().items()}
+    whole = trainer.goal.terms
+
+    def steep(net: nn.Module, seen: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        painted, _ = whole(net, seen, step)
+        return painted, {"root": (painted.sum() * 0).sqrt()}
+
+    trainer.goal.terms = steep  # type: ignore[assignment,method-assign]
+    assert trainer.take_step(1, batch).left_out == 1
+    torch.testing.assert_close(dict(trainer.plain_net.state_dict()), before, rtol=0, atol=0)
+    trainer.goal.terms = whole  # type: ignore[method-assign]
+    assert trainer.take_step(2, batch).left_out == 1
+    assert (trainer.plain_net.state_dict()["paint.weight"] != before["paint.weight"]).any()
 
 
 def test_a_flat_output_stops_the_run(make: Make, tmp_path: Path) -> None:

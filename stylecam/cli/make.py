@@ -145,6 +145,8 @@ def _train(options: TrainOptions) -> None:
         for done in running:
             terms = " ".join(f"{name} {value:.3g}" for name, value in done.terms.items())
             skipped = f", {done.skipped} pictures skipped" if done.skipped else ""
+            if done.left_out:
+                skipped += f", {done.left_out} steps left out: their gradient overflowed"
             move(done.step, f"{terms} ({done.step_s:.2f} s in {done.precision} on {done.device}{skipped})")
             if interrupted():
                 running.close()

@@ -23,7 +23,7 @@ LARGEST_ZOOM = 0.04
 LARGEST_NOISE = 8.0
 """Standard deviation of the noise of a small sensor in a dim room, of 255."""
 
-MARGIN = 24
+MARGIN = 16
 """What the movement may have brought in from beyond the border is not compared, in pixels."""
 
 
@@ -61,11 +61,15 @@ def add_noise(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     return (rgb * light + torch.from_numpy(noise).to(rgb.device)).clamp(0, 255)
 
 
+def inner(rgb: Tensor) -> Tensor:
+    """Return (N, C, H, W) without the margin that is not compared."""
+    return rgb[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
 def unsteadiness(painted: Tensor, moved: Tensor, movement: Movement) -> Tensor:
     """Return, per picture, the mean squared distance of `moved` from `painted` once that is moved too.
 
     Both are (N, 3, H, W), 0..255: the paintings of a photograph and of the photograph moved.
     """
-    inside = slice(MARGIN, -MARGIN)
     wanted = movement.apply(painted.float())
-    return (moved.float() - wanted)[..., inside, inside].square().mean((1, 2, 3))
+    return inner(moved.float() - wanted).square().mean((1, 2, 3))

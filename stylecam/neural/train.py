@@ -32,6 +32,9 @@ ABOUT = ("title", "painter", "year", "licence", "styles")
 FLATTEST = 3.0
 """A batch whose pixels deviate less than this from their mean (of 255) shows one colour."""
 
+_SOON = 100
+"""A run in which two gradients overflow within so many steps has diverged; one now and then has not."""
+
 
 @dataclass(frozen=True)
 class TrainStep:
@@ -43,6 +46,7 @@ class TrainStep:
     lr: float
     step_s: float
     skipped: int
+    left_out: int
     restarted_from: int
     device: str
     precision: str
@@ -104,7 +108,8 @@ class Trainer:
         self.plain_net = build_net(self.spec).to(self.device)
         self.optimizer = NetOptimizer(self.plain_net)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.left_out = 0, 0.0, 0
+        self._overflowed_at = -_SOON
         self.started: dict[str, Any] = {}
         if kept:
             self._restore(kept)
@@ -168,8 +173,8 @@ class Trainer:
         total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
-        self.optimizer.step(lr, self.scaler)
-        self._check(step, batch, painted, total.item())
+        self._move(step, lr, total.item())
+        self._check(step, batch, painted)
         self.step = step + 1
         took = time.perf_counter() - began
         self.seconds += took
@@ -177,25 +182,35 @@ class Trainer:
         self._write_due(done)
         return done
 
-    def _check(self, step: int, batch: Tensor, painted: Tensor, total: float) -> None:
+    def _move(self, step: int, lr: float, total: float) -> None:
+        """Move the net. A step whose gradient overflows is left out; a second one soon after is the end."""
+        if not math.isfinite(total):
+            raise _diverged(step, f"the loss is {total}")
+        gradients = [numbers.grad for numbers in self.plain_net.parameters() if numbers.grad is not None]
+        finite = all(bool(each.isfinite().all()) for each in gradients)
+        overflowed = not (finite or self.scaler.is_enabled())  # a scaler sees to that by itself
+        if not overflowed:
+            self.optimizer.step(lr, self.scaler)
+            return
+        if step - self._overflowed_at < _SOON:
+            raise _diverged(step, "the gradient overflowed")
+        self._overflowed_at = step
+        self.left_out += 1
+
+    def _check(self, step: int, batch: Tensor, painted: Tensor) -> None:
         bad = None
         saves = (step + 1) % self.options.checkpoint_every == 0 or step + 1 == self.options.steps
-        if not math.isfinite(total):
-            bad = f"the loss is {total}"
-        elif not torch.stack([numbers.isfinite().all() for numbers in self.plain_net.parameters()]).all():
-            bad = "the gradient overflowed"  # where the loss itself does not, yet
+        if not torch.stack([numbers.isfinite().all() for numbers in self.plain_net.parameters()]).all():
+            bad = "the gradient overflowed"  # where neither it nor the loss does, yet
         elif (step % 10 == 0 or saves) and _is_flat(painted) and not _is_flat(batch):
             bad = "the output has gone flat, one colour all over"
         if bad:
-            raise DivergedError(
-                f"training diverged at step {step + 1}: {bad}",
-                "lower --lr or the style weight; the last good checkpoint is kept",
-            )
+            raise _diverged(step, bad)
 
     def _describe(self, terms: dict[str, Tensor], lr: float, took: float) -> TrainStep:
         return TrainStep(
             self.step, self.options.steps, {name: term.item() for name, term in terms.items()}, lr, took,
-            len(self.data.skipped), self.restarted_from, str(self.device), self.precision,
+            len(self.data.skipped), self.left_out, self.restarted_from, str(self.device), self.precision,
         )  # fmt: skip
 
     def _write_due(self, done: TrainStep) -> None:
@@ -250,6 +265,13 @@ def describe_origin(trained: Trained) -> dict[str, Any]:
         "net": trained.net.spec.kind,
         "steps": trained.card["training"]["steps"],
     }
+
+
+def _diverged(step: int, why: str) -> DivergedError:
+    return DivergedError(
+        f"training diverged at step {step + 1}: {why}",
+        "lower --lr or the style weight; the last good checkpoint is kept",
+    )
 
 
 def _is_flat(rgb: Tensor) -> bool:
