@@ -23,9 +23,6 @@ LARGEST_ZOOM = 0.04
 LARGEST_NOISE = 8.0
 """Standard deviation of the noise of a small sensor in a dim room, of 255."""
 
-MARGIN = 16
-"""What the movement may have brought in from beyond the border is not compared, in pixels."""
-
 
 @dataclass(frozen=True)
 class Movement:
@@ -45,13 +42,24 @@ class Movement:
 
     def apply(self, rgb: Tensor) -> Tensor:
         """Return `rgb` (N, 3, H, W) moved, cubic between pixels, mirrored beyond the border."""
+        return F.grid_sample(
+            rgb, self._grid(rgb), mode="bicubic", padding_mode="reflection", align_corners=False
+        )
+
+    def shown(self, rgb: Tensor) -> Tensor:
+        """Return 1 where `apply` shows what was there before, 0 where it mirrors: (N, 1, H, W)."""
+        height, width = rgb.shape[2:]
+        centres = torch.tensor([1 - 1 / width, 1 - 1 / height], device=rgb.device)  # of the last pixels
+        return (self._grid(rgb).abs() <= centres + 1e-4).all(3)[:, None].float()
+
+    def _grid(self, rgb: Tensor) -> Tensor:
+        """Return where each pixel comes from, (N, H, W, 2), the borders at -1 and 1."""
         height, width = rgb.shape[2:]
         theta = torch.tensor(
             [[1 / self.zoom, 0, -2 * self.right / width], [0, 1 / self.zoom, -2 * self.down / height]],
             device=rgb.device,
         )
-        grid = F.affine_grid(theta.expand(len(rgb), 2, 3), list(rgb.shape), align_corners=False)
-        return F.grid_sample(rgb, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+        return F.affine_grid(theta.expand(len(rgb), 2, 3), list(rgb.shape), align_corners=False)
 
 
 def add_noise(rgb: Tensor, rng: np.random.Generator) -> Tensor:
@@ -61,15 +69,12 @@ def add_noise(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     return (rgb * light + torch.from_numpy(noise).to(rgb.device)).clamp(0, 255)
 
 
-def inner(rgb: Tensor) -> Tensor:
-    """Return (N, C, H, W) without the margin that is not compared."""
-    return rgb[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-
-
 def unsteadiness(painted: Tensor, moved: Tensor, movement: Movement) -> Tensor:
     """Return, per picture, the mean squared distance of `moved` from `painted` once that is moved too.
 
-    Both are (N, 3, H, W), 0..255: the paintings of a photograph and of the photograph moved.
+    Both are (N, 3, H, W), 0..255: the paintings of a photograph and of the photograph moved. All is compared
+    but what the movement brought in: where a margin is spared, nets learn to put their strokes there.
     """
-    wanted = movement.apply(painted.float())
-    return inner(moved.float() - wanted).square().mean((1, 2, 3))
+    shown = movement.shown(painted)
+    off = (moved.float() - movement.apply(painted.float())) * shown
+    return off.square().mean((1, 2, 3)) / shown.mean((1, 2, 3))

@@ -12,7 +12,7 @@ from stylecam.neural.device import autocast
 from stylecam.neural.distill import Imitation
 from stylecam.neural.losses import PerceptualLoss, cell_pattern, per_style, style_targets
 from stylecam.neural.options import Objective, TrainOptions, rank, world
-from stylecam.neural.steady import Movement, add_noise, inner, unsteadiness
+from stylecam.neural.steady import Movement, add_noise, unsteadiness
 from stylecam.neural.trained import Trained, load_trained
 from stylecam.neural.vgg import load_vgg
 
@@ -100,8 +100,6 @@ class TrainingLoss:
             terms |= self._imitation(painted, batch, mix)._asdict()
         if self._perceptual is not None:
             scale = self.options.perceptual_weight if self.teacher else 1.0
-            if self._temporal_weight.any():  # else all strokes go where they may flicker, to the border
-                painted, batch = inner(painted), inner(batch)
             found = self._perceptual(painted, batch, styles)._asdict()
             terms |= {name: scale * term for name, term in found.items()}
         return terms
