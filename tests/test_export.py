@@ -133,6 +133,7 @@ def check_card(card: dict[str, Any], checkpoint: Checkpoint) -> None:
     params = sum(value.numel() for value in checkpoint.net.values())
     assert card["net"] == {
         "kind": checkpoint.spec.kind, "width": 0.25, "params": params, "styles": 1, "upsampling": "nearest",
+        "grids": checkpoint.spec.grids,
     }  # fmt: skip
     objective = card["objective"]
     assert (objective["backbone"], objective["style_layers"]) == ("vgg16", ["relu1_2", "relu2_2"])
