@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -187,9 +187,7 @@ class Trainer:
         if not math.isfinite(total):
             raise _diverged(step, f"the loss is {total}")
         gradients = [numbers.grad for numbers in self.plain_net.parameters() if numbers.grad is not None]
-        finite = all(bool(each.isfinite().all()) for each in gradients)
-        overflowed = not (finite or self.scaler.is_enabled())  # a scaler sees to that by itself
-        if not overflowed:
+        if self.scaler.is_enabled() or _are_finite(gradients):  # a scaler sees to overflows by itself
             self.optimizer.step(lr, self.scaler)
             return
         if step - self._overflowed_at < _SOON:
@@ -200,7 +198,7 @@ class Trainer:
     def _check(self, step: int, batch: Tensor, painted: Tensor) -> None:
         bad = None
         saves = (step + 1) % self.options.checkpoint_every == 0 or step + 1 == self.options.steps
-        if not torch.stack([numbers.isfinite().all() for numbers in self.plain_net.parameters()]).all():
+        if not _are_finite(self.plain_net.parameters()):
             bad = "the gradient overflowed"  # where neither it nor the loss does, yet
         elif (step % 10 == 0 or saves) and _is_flat(painted) and not _is_flat(batch):
             bad = "the output has gone flat, one colour all over"
@@ -272,6 +270,10 @@ def _diverged(step: int, why: str) -> DivergedError:
         f"training diverged at step {step + 1}: {why}",
         "lower --lr or the style weight; the last good checkpoint is kept",
     )
+
+
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    return bool(torch.stack([each.isfinite().all() for each in tensors]).all())
 
 
 def _is_flat(rgb: Tensor) -> bool:

@@ -54,6 +54,10 @@ class NetSpec:
         """Rebuild the spec from a model card's `net` object."""
         return cls(**{name: net[name] for name in cls.__dataclass_fields__ if name in net})
 
+    def channels(self, *counts: int) -> list[int]:
+        """Return so many channels, times the width."""
+        return [max(1, round(count * self.width)) for count in counts]
+
     def to_card(self, params: int) -> dict[str, Any]:
         """Return the model card's `net` object."""
         return {**asdict(self), "params": params}
@@ -185,7 +189,7 @@ class TransformerNet(StyleNet):
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__(spec)
-        a, b, c = (max(1, round(channels * spec.width)) for channels in (32, 64, 128))
+        a, b, c = spec.channels(32, 64, 128)
         n = spec.styles
         self.down = nn.ModuleList(
             [ConvNorm(3, a, 9, n), ConvNorm(a, b, 3, n, stride=2), ConvNorm(b, c, 3, n, stride=2)]
@@ -222,7 +226,7 @@ class CellNet(StyleNet):
 
     def __init__(self, spec: NetSpec, channels: int = 64, inner: int = 64, multiple: int = CELL) -> None:
         super().__init__(spec)
-        channels, inner = (max(1, round(count * spec.width)) for count in (channels, inner))
+        channels, inner = spec.channels(channels, inner)
         self.cell, self.multiple, pixels = CELL, multiple, 3 * CELL * CELL  # TorchScript sees no globals
         self.enter = ConvNorm(pixels, channels, 3, spec.styles)
         self.body = nn.ModuleList([Residual(inner, spec.styles) for _ in range(4)])
@@ -259,7 +263,7 @@ class CellUNet(CellNet):
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__(spec, 32, 96, 2 * CELL)
-        fine, coarse = (max(1, round(count * spec.width)) for count in (32, 96))
+        fine, coarse = spec.channels(32, 96)
         self.down = ConvNorm(fine, coarse, 3, spec.styles, stride=2)
         self.up = ConvNorm(coarse, fine, 1, spec.styles)
         self.join = ConvNorm(fine, fine, 3, spec.styles, relu=False)
