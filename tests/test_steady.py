@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training import Make, run
 
 from stylecam.neural.steady import (
+    BORDER,
     LARGEST_NOISE,
     LARGEST_SHIFT,
     LARGEST_ZOOM,
@@ -58,13 +59,16 @@ def test_a_zoom_is_about_the_centre_and_a_shift_in_pixels(movement: Movement) ->
     torch.testing.assert_close(upright[INSIDE], wanted[INSIDE], rtol=0, atol=0.05)
 
 
-def test_half_of_the_movements_are_whole_pixels_and_none_is_large() -> None:
-    drawn = [Movement.draw(np.random.default_rng(seed)) for seed in range(300)]
+@pytest.mark.parametrize("side", [64, 224])
+def test_half_of_the_movements_are_whole_pixels_and_none_is_large(side: int) -> None:
+    drawn = [Movement.draw(np.random.default_rng(seed), side) for seed in range(300)]
     whole = [each for each in drawn if (each.right % 1, each.down % 1, each.zoom) == (0, 0, 1)]
     assert 110 < len(whole) < 190
-    assert all(max(abs(each.right), abs(each.down)) <= LARGEST_SHIFT for each in drawn)
+    furthest = max(max(abs(each.right), abs(each.down)) for each in drawn)
+    assert 0.9 * LARGEST_SHIFT * side < furthest <= LARGEST_SHIFT * side + 0.5
+    assert BORDER < LARGEST_SHIFT, "the border is compared with what is painted inside of it"
     assert all(abs(np.log(each.zoom)) <= LARGEST_ZOOM for each in drawn)
-    assert Movement.draw(np.random.default_rng(7)) == drawn[7]
+    assert Movement.draw(np.random.default_rng(7), side) == drawn[7]
 
 
 def test_noise_and_light_change_by_a_little() -> None:
@@ -89,19 +93,42 @@ def test_what_moves_with_the_scene_is_steady(movement: Movement) -> None:
         assert float(found.max()) < 1e-3
 
 
+def inside(rgb: Tensor) -> Tensor:
+    """1 where a difference counts once, 0 beside a border, where it counts twice."""
+    down, right = (round(side * BORDER) for side in rgb.shape[2:])
+    mask = torch.zeros(rgb.shape)
+    mask[..., down:-down, right:-right] = 1
+    return mask
+
+
 @pytest.mark.parametrize("movement", WHOLE)
 def test_what_stays_where_it_was_while_the_scene_moves_is_not(movement: Movement) -> None:
     """A texture that sticks to the screen: of a ramp the distance is the way moved, squared."""
     rgb = picture()
     found = unsteadiness(rgb + columns(rgb), movement.apply(rgb) + columns(rgb), movement)
-    torch.testing.assert_close(found, torch.full((2,), float(movement.right) ** 2), rtol=1e-3, atol=1e-3)
+    shown = movement.shown(rgb)
+    twice = 2 - float((inside(rgb)[:1, :1] * shown).sum() / shown.sum())
+    wanted = torch.full((2,), twice * float(movement.right) ** 2)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_what_differs_beside_a_border_counts_twice() -> None:
+    rgb, movement = picture(), Movement(0, 0, 1)
+    within = unsteadiness(rgb, rgb + 5 * inside(rgb), movement)
+    beside = unsteadiness(rgb, rgb + 5 * (1 - inside(rgb)), movement)
+    share = float(inside(rgb).mean())
+    torch.testing.assert_close(within, torch.full((2,), 25 * share), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(beside, torch.full((2,), 50 * (1 - share)), rtol=1e-3, atol=1e-3)
 
 
 def test_each_picture_is_judged_for_itself() -> None:
     rgb, movement = picture(), Movement(0, 0, 1)
-    moved = rgb + torch.tensor([0.0, 3.0])[:, None, None, None]
+    moved = rgb + torch.tensor([0.0, 3.0])[:, None, None, None] * inside(rgb)
     torch.testing.assert_close(
-        unsteadiness(rgb, moved, movement), torch.tensor([0.0, 9.0]), rtol=0, atol=0.01
+        unsteadiness(rgb, moved, movement),
+        9 * torch.tensor([0.0, float(inside(rgb).mean())]),
+        rtol=0,
+        atol=0.01,
     )
 
 

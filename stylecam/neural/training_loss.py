@@ -69,7 +69,7 @@ class TrainingLoss:
         twice = torch.empty(0, dtype=torch.long, device=batch.device)
         if self._temporal_weight.any():  # half of the batch is painted a second time, a little moved
             rng = np.random.default_rng((self.options.seed, step, rank()))
-            movement = Movement.draw(rng)
+            movement = Movement.draw(rng, batch.shape[3])
             # Not always the first half: that could be the same styles at every step.
             twice = torch.from_numpy(rng.permutation(len(batch))[: (len(batch) + 1) // 2]).to(batch.device)
             seen = torch.cat([batch, add_noise(movement.apply(batch[twice]), rng)])
