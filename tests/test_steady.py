@@ -13,12 +13,16 @@ from training import Make, run
 
 from stylecam.neural.steady import (
     BORDER,
+    COVER,
+    COVERED,
     LARGEST_NOISE,
     LARGEST_SHIFT,
     LARGEST_ZOOM,
+    OUTLINE,
+    Later,
     Movement,
     add_noise,
-    unsteadiness,
+    cover,
 )
 from stylecam.neural.train import Trainer
 
@@ -93,6 +97,13 @@ def test_what_moves_with_the_scene_is_steady(movement: Movement) -> None:
         assert float(found.max()) < 1e-3
 
 
+def unsteadiness(before: Tensor, after: Tensor, movement: Movement) -> Tensor:
+    """As in training, all that a movement leaves in sight compared, places beside a border twice."""
+    shown = movement.shown(before)
+    counts = shown * (2 - inside(before)[:, :1]) / shown.mean((1, 2, 3), keepdim=True)
+    return Later(before, movement, counts).unsteadiness(before, after)
+
+
 def inside(rgb: Tensor) -> Tensor:
     """1 where a difference counts once, 0 beside a border, where it counts twice."""
     down, right = (round(side * BORDER) for side in rgb.shape[2:])
@@ -144,6 +155,51 @@ def test_what_came_in_from_the_border_is_not_compared() -> None:
     assert float(Movement(0, 0, 1).shown(rgb).min()) == 1
     assert 0.9 < float(Movement(0, 0, 0.98).shown(rgb).mean()) < 1, "smaller, it leaves a margin all round"
     assert float(Movement(0, 0, 1.02).shown(rgb).min()) == 1
+
+
+def drawn(still: bool) -> list[Later]:
+    """What happens to a picture a moment later, drawn 40 times: those times it stands still, or moves."""
+    later = [Later.draw(picture(), np.random.default_rng(seed)) for seed in range(40)]
+    found = [each for each in later if (each.movement == Movement(0, 0, 1)) is still]
+    assert 10 < len(found) < 30
+    return found
+
+
+def test_a_scene_that_moves_is_seen_moved_with_noise() -> None:
+    rgb = picture()
+    for later in drawn(False):
+        moved = later.movement.apply(rgb)
+        assert 0 < float((later.seen - moved.clamp(0, 255)).abs().mean()) < 2 * LARGEST_NOISE
+        torch.testing.assert_close(
+            later.unsteadiness(rgb, moved + 3 * inside(rgb)),
+            unsteadiness(rgb, moved + 3 * inside(rgb), later.movement),
+        )
+
+
+def test_a_scene_that_is_covered_stands_still_around_that() -> None:
+    rgb = picture()
+    for later in drawn(True):
+        new = (later.seen != rgb).any(1, keepdim=True)
+        assert COVER[0] ** 2 * 0.8 < float(new.float().mean()) < COVER[1] ** 2 * 1.2
+        assert not (later.counts[new] > 0).any(), "what is new is not compared"
+        assert 0.3 < float((later.counts > 0).float().mean()) < 1 - COVER[0] ** 2
+        assert float(later.unsteadiness(rgb, torch.where(new, 1e6, rgb)).max()) < 1e-2
+        off = later.unsteadiness(rgb, rgb + 3 * inside(rgb))
+        assert 0.5 * COVERED * 9 < float(off.min()) <= float(off.max()) < 1.01 * COVERED * 9
+
+
+@pytest.mark.parametrize("side", [32, 224])
+def test_outlines_of_what_covers_a_scene_are_its_own_affair(side: int) -> None:
+    rgb = picture(side, side)
+    for seed in range(20):
+        seen, apart = cover(rgb, np.random.default_rng(seed))
+        new = (seen != rgb).any(1)[0].nonzero()
+        (top, left), (bottom, right) = new.min(0).values.tolist(), new.max(0).values.tolist()
+        near = round(side * OUTLINE)
+        wanted = torch.ones(side, side)
+        wanted[max(0, top - near) : bottom + 1 + near, max(0, left - near) : right + 1 + near] = 0
+        assert torch.equal(apart[0, 0], wanted)
+        assert wanted.any()
 
 
 def temporal_terms(make: Make, painting: Path, *weights: float) -> list[float]:

@@ -4,6 +4,8 @@ A camera's next frame is nearly the last one, moved by less than a pixel or by a
 noise. So a photograph is moved and scaled a little and given noise, and the painting of that must be
 the painting of the photograph, moved and scaled alike (after Rainy and de Berker 2018, "Stabilizing
 neural style-transfer for video with noise-resilient training", and Zheng et al. 2016 before them).
+Or somebody walks through a scene that stands still, and the wall behind must be painted as before: a part
+of the photograph is covered by another, and the rest of the painting must not change.
 """
 
 from __future__ import annotations
@@ -25,6 +27,15 @@ BORDER = 1 / 14
 What VGG sees beside a border is the zeros it pads with, and a net can mend its style loss by painting bright
 flecks there alone, in films a band of another kind.
 """
+
+COVER = (0.25, 0.5)
+"""Least and largest share of a side that is covered."""
+
+COVERED = 8.0
+"""How much more a change counts in what stands still than in what moves: it is smaller, and sooner seen."""
+
+OUTLINE = 1 / 28
+"""Of a side: so far around what is new all may be painted otherwise, for it has outlines."""
 
 LARGEST_ZOOM = 0.04
 LARGEST_NOISE = 8.0
@@ -76,15 +87,58 @@ def add_noise(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     return (rgb * light + torch.from_numpy(noise).to(rgb.device)).clamp(0, 255)
 
 
-def unsteadiness(painted: Tensor, moved: Tensor, movement: Movement) -> Tensor:
-    """Return, per picture, the mean squared distance of `moved` from `painted` once that is moved too.
+@dataclass(frozen=True)
+class Later:
+    """The scene of some photographs a moment later.
 
-    Both are (N, 3, H, W), 0..255: the paintings of a photograph and of the photograph moved. All is compared
-    but what the movement brought in, and within `BORDER` twice as much.
+    `seen` (N, 3, H, W) is what the net gets to see then, `movement` what its painting has done meanwhile,
+    `counts` (N, 1, H, W) how much each place counts when the paintings are compared.
     """
-    shown = movement.shown(painted)
-    off = (moved.float() - movement.apply(painted.float())).square() * shown
-    weight = torch.full_like(shown, 2)
-    down, right = (round(side * BORDER) for side in shown.shape[2:])
-    weight[:, :, down : shown.shape[2] - down, right : shown.shape[3] - right] = 1
-    return (off * weight).mean((1, 2, 3)) / shown.mean((1, 2, 3))
+
+    seen: Tensor
+    movement: Movement
+    counts: Tensor
+
+    @classmethod
+    def draw(cls, rgb: Tensor, rng: np.random.Generator) -> Later:
+        """Choose what happens to `rgb` (N, 3, H, W), 0..255: it moves, or, half the time, is covered."""
+        movement = Movement.draw(rng, rgb.shape[3])
+        if rng.random() < 0.5:
+            return cls(add_noise(movement.apply(rgb), rng), movement, _counts(movement.shown(rgb)))
+        seen, apart = cover(rgb, rng)
+        return cls(seen, Movement(0, 0, 1), COVERED * _counts(apart))
+
+    def unsteadiness(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return, per picture, the mean squared distance of two paintings, once the first is moved too.
+
+        Both are (N, 3, H, W), 0..255, of the photograph and of `seen`. All is compared but what the movement
+        brought in, or what is covered, and within `BORDER` twice as much.
+        """
+        off = after.float() - self.movement.apply(before.float())
+        return (off.square() * self.counts).mean((1, 2, 3))
+
+
+def cover(rgb: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Cover a rectangle of `rgb` (N, 3, H, W) by what lies opposite, upside down.
+
+    Return that and 1 where the painting must not change, (N, 1, H, W): a few pixels away from the rectangle.
+    """
+    height, width = rgb.shape[2:]
+    high, wide = (round(side * rng.uniform(*COVER)) for side in (height, width))
+    top, left = round(rng.uniform(0, height - high)), round(rng.uniform(0, width - wide))
+    rows, columns = slice(top, top + high), slice(left, left + wide)
+    seen, apart = rgb.clone(), torch.ones_like(rgb[:, :1])
+    seen[:, :, rows, columns] = rgb.flip(2, 3)[:, :, rows, columns]
+    down, right = round(height * OUTLINE), round(width * OUTLINE)
+    near_rows = slice(max(0, top - down), top + high + down)
+    near_columns = slice(max(0, left - right), left + wide + right)
+    apart[:, :, near_rows, near_columns] = 0
+    return seen, apart
+
+
+def _counts(compared: Tensor) -> Tensor:
+    """Return how much each place counts, of a mask of those compared: 1 on average, but for the borders."""
+    weight = torch.full_like(compared, 2)
+    down, right = (round(side * BORDER) for side in compared.shape[2:])
+    weight[:, :, down : compared.shape[2] - down, right : compared.shape[3] - right] = 1
+    return compared * weight / compared.mean((1, 2, 3), keepdim=True)

@@ -12,7 +12,7 @@ from stylecam.neural.device import autocast
 from stylecam.neural.distill import Imitation
 from stylecam.neural.losses import PerceptualLoss, cell_pattern, per_style, style_targets
 from stylecam.neural.options import Objective, TrainOptions, rank, world
-from stylecam.neural.steady import Movement, add_noise, unsteadiness
+from stylecam.neural.steady import Later
 from stylecam.neural.trained import Trained, load_trained
 from stylecam.neural.vgg import load_vgg
 
@@ -65,22 +65,21 @@ class TrainingLoss:
         """Return a net's paintings of a batch (N, 3, crop, crop), and every term by name, weighted."""
         styles = self._styles_of(step, len(batch))
         mix = None if styles is None else F.one_hot(styles, self.styles).float()
-        seen, movement = batch, None
+        seen, later = batch, None
         twice = torch.empty(0, dtype=torch.long, device=batch.device)
-        if self._temporal_weight.any():  # half of the batch is painted a second time, a little moved
+        if self._temporal_weight.any():  # half of the batch is painted a second time, as of a moment later
             rng = np.random.default_rng((self.options.seed, step, rank()))
-            movement = Movement.draw(rng, batch.shape[3])
             # Not always the first half: that could be the same styles at every step.
             twice = torch.from_numpy(rng.permutation(len(batch))[: (len(batch) + 1) // 2]).to(batch.device)
-            seen = torch.cat([batch, add_noise(movement.apply(batch[twice]), rng)])
-            seen = seen.contiguous(memory_format=torch.channels_last)
+            later = Later.draw(batch[twice], rng)
+            seen = torch.cat([batch, later.seen]).contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             both = net(seen, mix if mix is None else torch.cat([mix, mix[twice]]))
             painted = both[: len(batch)]
             terms = self._painting_terms(painted, batch, styles, mix)
-        if movement:
+        if later:
             weight = self._temporal_weight[:1] if styles is None else self._temporal_weight[styles[twice]]
-            terms["temporal"] = (weight * unsteadiness(painted[twice], both[len(batch) :], movement)).mean()
+            terms["temporal"] = (weight * later.unsteadiness(painted[twice], both[len(batch) :])).mean()
         if self.options.pattern:
             terms["pattern"] = self.options.pattern * cell_pattern(painted.float()).mean()
         return painted, terms
