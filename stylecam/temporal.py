@@ -23,7 +23,7 @@ Flow: TypeAlias = NDArray[np.float32]
 Numbers: TypeAlias = NDArray[np.uint8 | np.float32]
 
 DEFAULT_SMOOTHING = 0.2
-"""With the denoising it took 16 to 40% off the flicker of two clips and put 0 to 5% on the objective.
+"""With the denoising it took 16 to 40% off the flicker of two clips and put 0 to 8% on the objective.
 
 The denoising alone, 11 to 35% for at most 1%; 0.3 puts up to 10% on.
 """

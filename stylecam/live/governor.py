@@ -12,8 +12,8 @@ from stylecam.errors import StylecamError
 SCALES = (1.0, 0.75, 0.5625, 0.42, 0.32)
 """Sides of the frames that the net sees, of the size asked for: about 1.8 times fewer pixels each."""
 
-FULL_COST = 7.0
-"""How many times the fast net's time the full net takes for a frame (on a CPU with and without AMX)."""
+FULL_COST = 9.0
+"""How many times the fast net's time the full net takes: 12 with two grids, 7 with one (CPU, without AMX)."""
 
 _BUSY = 0.92
 """A step down aims at this share of the time there is for a frame."""
