@@ -146,7 +146,7 @@ def check_card(card: dict[str, Any], checkpoint: Checkpoint) -> None:
 def check_grams(grams: dict[str, Any], checkpoint: Checkpoint) -> None:
     assert list(grams) == list(checkpoint.grams)
     for layer, gram in checkpoint.grams.items():
-        atol = float(gram.abs().max()) / 2000
+        atol = float(gram.abs().max()) / 250
         np.testing.assert_allclose(grams[layer], gram.numpy(), rtol=0, atol=atol)
 
 
