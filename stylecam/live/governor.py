@@ -13,7 +13,7 @@ SCALES = (1.0, 0.75, 0.5625, 0.42, 0.32)
 """Sides of the frames that the net sees, of the size asked for: about 1.8 times fewer pixels each."""
 
 FULL_COST = 9.0
-"""How many times the fast net's time the full net takes: 12 with two grids, 7 with one (CPU, without AMX)."""
+"""How many times the fast net's time the full net takes: between 12, of two grids, and 7, of one (no AMX)."""
 
 _BUSY = 0.92
 """A step down aims at this share of the time there is for a frame."""
