@@ -22,8 +22,8 @@ SIZES_HW = [(16, 16), (16, 17), (18, 19), (33, 47), (64, 50)]
 class ByHand:
     """The parts of a net written out."""
 
-    def __init__(self, net: StyleNet) -> None:
-        self.numbers = net.state_dict()
+    def __init__(self, numbers: dict[str, Tensor]) -> None:
+        self.numbers = numbers
 
     def conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
         weight = self.numbers[f"{name}.weight"]
@@ -42,9 +42,9 @@ class ByHand:
         return x + self.conv_norm(self.conv_norm(x, f"{name}.first").clamp(min=0), f"{name}.second")
 
 
-def full_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
+def full_by_hand(numbers: dict[str, Tensor], rgb: Tensor) -> Tensor:
     """Johnson's net, for sides that are multiples of 4."""
-    hand, x = ByHand(net), rgb / 127.5 - 1
+    hand, x = ByHand(numbers), rgb / 127.5 - 1
     for index, stride in ((0, 1), (1, 2), (2, 2)):
         x = hand.conv_norm(x, f"down.{index}", stride).clamp(min=0)
     for index in range(5):
@@ -55,9 +55,9 @@ def full_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
     return hand.conv(x, "paint").tanh() * 127.5 + 127.5
 
 
-def cells_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
+def cells_by_hand(numbers: dict[str, Tensor], rgb: Tensor) -> Tensor:
     """The net on cells of 4 x 4 pixels, for sides that are multiples of 4, with two grids of 8."""
-    hand, x = ByHand(net), rgb / 127.5 - 1
+    hand, x = ByHand(numbers), rgb / 127.5 - 1
     n, _, h, w = x.shape
     x = x.reshape(n, 3, h // 4, 4, w // 4, 4).permute(0, 1, 3, 5, 2, 4).reshape(n, 48, h // 4, w // 4)
     x = kept = hand.conv_norm(x, "enter").clamp(min=0)
@@ -67,7 +67,11 @@ def cells_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
     for index in range(4):
         x = hand.residual(x, f"body.{index}")
     if two:
-        x = hand.conv_norm(x, "up").clamp(min=0).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        x = hand.conv_norm(x, "up").clamp(min=0)
+        if x.shape[1] == kept.shape[1]:
+            x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        else:
+            x = x.reshape(n, -1, 2, 2, h // 8, w // 8).permute(0, 1, 4, 2, 5, 3).reshape(kept.shape)
         x = kept + hand.conv_norm(x, "join")
     x = hand.conv(x, "paint").reshape(n, 3, 4, 4, h // 4, w // 4).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(n, 3, h, w).tanh() * 127.5 + 127.5
@@ -76,9 +80,22 @@ def cells_by_hand(net: StyleNet, rgb: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("kind", "by_hand"), [("full", full_by_hand), ("fast", cells_by_hand), ("cells", cells_by_hand)]
 )
-def test_it_is_the_net_it_says(kind: str, by_hand: Callable[[StyleNet, Tensor], Tensor]) -> None:
+def test_it_is_the_net_it_says(kind: str, by_hand: Callable[[dict[str, Tensor], Tensor], Tensor]) -> None:
     net, rgb = make_net(kind=kind), torch.rand(2, 3, 32, 24) * 255
-    torch.testing.assert_close(net(rgb), by_hand(net, rgb), rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(net(rgb), by_hand(net.state_dict(), rgb), rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize("styles", [1, 3])
+def test_two_grids_joined_by_nearest_neighbour_are_read_as_what_they_were(styles: int) -> None:
+    net, rgb = make_net(styles=styles, kind="fast"), torch.rand(2, 3, 32, 24) * 255
+    earlier = {name: numbers.clone() for name, numbers in net.state_dict().items()}
+    earlier["up.conv.weight"] = earlier["up.conv.weight"][::4]
+    for part in ("weight", "bias"):
+        earlier[f"up.norm.{part}"] = earlier[f"up.norm.{part}"][..., ::4]
+    net.load_state_dict(earlier)
+    mix = torch.tensor([THIRDS]) if styles == 3 else None
+    mixed = {n: (mix @ v)[0] if mix is not None and ".norm." in n else v for n, v in earlier.items()}
+    torch.testing.assert_close(net(rgb, mix), cells_by_hand(mixed, rgb), rtol=1e-3, atol=0.05)
 
 
 def test_the_papers_net_has_1_68_million_parameters() -> None:
@@ -113,7 +130,7 @@ def test_the_fast_net_mirrors_an_odd_size_up_to_whole_cells(
     net, rgb = make_net(kind=kind), torch.rand(2, 3, *size_hw) * 255
     missing = [(0, 0), (0, 0), *((0, -side % cell) for side in size_hw)]
     mirrored = torch.from_numpy(np.pad(rgb.numpy(), missing, mode="reflect"))
-    painted = cells_by_hand(net, mirrored)[:, :, : size_hw[0], : size_hw[1]]
+    painted = cells_by_hand(net.state_dict(), mirrored)[:, :, : size_hw[0], : size_hw[1]]
     torch.testing.assert_close(net(rgb), painted, rtol=1e-3, atol=0.05)
 
 

@@ -84,6 +84,10 @@ class _Rewriter:
             return self._learned(node.input[1]) ** 2, self._learned(node.input[2]), True
         if node.op_type in ("Pad", "Resize"):
             return self._moments(node.input[0])
+        if node.op_type == "DepthToSpace":  # from torch: the cells of one channel lie behind each other
+            found = self._moments(node.input[0])
+            cells = helper.get_node_attr_value(node, "blocksize") ** 2
+            return found and (*(part.reshape(-1, cells).max(1) for part in found[:2]), found[2])
         if node.op_type == "Relu":
             found = self._moments(node.input[0])
             return found and (*found[:2], False)
