@@ -18,7 +18,7 @@ from stylecam.styles import Style, read_style
 
 NODES = {
     "full": {"Conv": 16, "Resize": 2, "Tanh": 1, "InstanceNormalization": 15, "DepthToSpace": 0},
-    "fast": {"Conv": 13, "Resize": 1, "Tanh": 1, "InstanceNormalization": 12, "DepthToSpace": 1},
+    "fast": {"Conv": 13, "Resize": 0, "Tanh": 1, "InstanceNormalization": 12, "DepthToSpace": 2},
 }
 
 
