@@ -135,13 +135,15 @@ def test_a_style_teaches_a_fast_net(studio: list[object], tiny_styles_path: Path
 def test_several_paintings_have_names_and_weights_of_their_own(studio: list[object]) -> None:
     write_picture(Path("second.png"), Picture(resize(noise((8, 8), 10), (64, 64))))
     second = ["--style-image", "second.png", "--style-weight", 0.02, "--title", "Second", "--year", "1900"]
-    done = stylecam(*studio, *second, "--net", "fast", "--steps", 2, "--sample-every", 0)
+    turns = ["--turns", 1, "--turns", 3]
+    done = stylecam(*studio, *second, *turns, "--net", "fast", "--steps", 2, "--sample-every", 0)
     assert done.code == 0, done.err
     style = read_style(Path("out", "blots.onnx"))
     assert style.styles == ["painting", "second"]
     assert [each["title"] for each in style.card["styles"]] == ["Blots", "Second"]
     assert {(each["painter"], each["year"]) for each in style.card["styles"]} == {("Nobody", "1900")}
     assert style.card["objective"]["style_weight"] == [0.01, 0.02]
+    assert style.card["training"]["turns"] == [1, 3]
     refused = stylecam(*studio, *second, "--title", "Third")
     assert refused.code == 1
     assert "error: 3 values of --title for 2 paintings" in refused.err

@@ -90,6 +90,16 @@ def test_pictures_set_aside_are_never_trained_on(tmp_path: Path) -> None:
     assert ContentFolder(tmp_path, 64, seed=0, held_out=3).held_out == data.held_out
 
 
+def test_pictures_a_net_was_judged_on_are_set_aside_first(tmp_path: Path) -> None:
+    write_flat(tmp_path, 9)
+    judged = ["07.png", "gone.png", "02.png"]
+    data = ContentFolder(tmp_path, 64, seed=0, held_out=3, judged_on=judged)
+    names = {file.name for file in data.held_out}
+    assert len(names) == 3
+    assert {"07.png", "02.png"} < names
+    assert not set(data.held_out) & set(data.files)
+
+
 def test_crops_vary_in_place_size_and_flip(tmp_path: Path) -> None:
     ramp: NDArray[np.uint8] = np.tile(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], (120, 1, 3))
     cv2.imwrite(str(tmp_path / "ramp.png"), ramp)

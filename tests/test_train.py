@@ -160,6 +160,57 @@ def test_a_start_checkpoint_gives_the_net_but_not_the_step(make: Make, tmp_path:
         run(replace(options, width=0.2))
 
 
+def set_aside(options: TrainOptions) -> set[str]:
+    return {file.name for file in Trainer(options).data.held_out}
+
+
+def test_photographs_set_aside_stay_so_in_a_run_that_begins_where_another_ended(
+    make: Make, tmp_path: Path
+) -> None:
+    run(make(steps=1))
+    first = make().checkpoint
+    aside = load_checkpoint(first).about["training"]["held_out"]
+    for seed in range(1, 4):
+        options = make(steps=2, start=str(first), seed=seed, out_dir=tmp_path / f"next{seed}")
+        assert set_aside(options) == set(aside)
+        assert not {file.name for file in Trainer(options).data.files} & set(aside)
+    running = train(options)
+    next(running)
+    running.close()
+    assert set_aside(replace(options, start=None, resume=True)) == set(aside)
+    assert any(set_aside(make(seed=seed)) != set(aside) for seed in range(1, 4))
+
+
+class Recorder(nn.Module):
+    """Paint nothing, and write down in which styles it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.styles: list[int] = []
+
+    def forward(self, rgb: Tensor, mix: Tensor) -> Tensor:
+        self.styles += mix.argmax(1).tolist()
+        return rgb
+
+
+@pytest.mark.parametrize(
+    ("turns", "wanted"), [((1,), [0, 1, 2, 0, 1, 2, 0, 1]), ((1, 1, 2), [2, 0, 1, 2, 2, 0, 1, 2])]
+)
+def test_paintings_take_turns(make: Make, painting: Path, turns: tuple[int, ...], wanted: list[int]) -> None:
+    options = make(style_images=(painting,) * 3, batch=2, turns=turns)
+    trainer, recorder = Trainer(options), Recorder()
+    for step in range(4):
+        trainer.goal.terms(recorder, torch.rand(2, 3, 64, 64) * 255, step)
+    assert recorder.styles == wanted
+    assert trainer._checkpoint().about["training"]["turns"] == list(turns)
+
+
+def test_a_painting_without_turns_is_refused(make: Make, painting: Path) -> None:
+    with pytest.raises(TrainError, match="a style with 0 turns") as caught:
+        make(style_images=(painting, painting), turns=(1, 0))
+    assert caught.value.hint == "give each 1 or more"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("styles", [1, 3])
 def test_every_style_begins_as_the_single_net(
@@ -261,6 +312,7 @@ def test_each_painting_has_its_own_style_weight(make: Make, painting: Path, tmp_
     [
         ({"style_weight": (1.0, 2.0, 3.0)}, "3 style weights for 2 paintings"),
         ({"temporal_weight": (1.0, 2.0, 3.0)}, "3 temporal weights for 2 paintings"),
+        ({"turns": (1, 2, 3)}, "3 turns for 2 paintings"),
     ],
 )
 def test_a_wrong_number_of_weights_is_refused(
@@ -394,6 +446,7 @@ def test_resuming_with_other_options_is_refused(make: Make, teacher: str) -> Non
         ({"width": 0.2}, r"the net was .*width=0\.1"), ({"net": "fast"}, "the net was .*full"),
         ({"temporal_weight": (1.0,)}, r"temporal_weight was \[0\.0\]"),
         ({"teacher": teacher}, "teacher was None"), ({"pattern_weight": 1.0}, r"pattern was 0\.0"),
+        ({"turns": (2,)}, r"turns was \[1\]"),
     ):  # fmt: skip
         with pytest.raises(TrainError, match=named):
             run(make(resume=True, **change))

@@ -62,6 +62,10 @@ def train(
     temporal_weight: Annotated[
         list[float] | None, typer.Option(help="How much steadiness counts; once, or for each.  [default: 0]")
     ] = None,
+    turns: Annotated[
+        list[int] | None,
+        typer.Option(help="Photographs a painting gets in a round; once, or for each.  [default: 1]"),
+    ] = None,
     pattern_weight: Annotated[
         float | None, typer.Option(help="How much a pattern of cells counts against a fast net.")
     ] = None,
@@ -110,7 +114,7 @@ def train(
         images, content_dir, output, name=name, steps=steps, batch=batch, crop=crop, net=net.value,
         width=width, upsampling=upsampling, objective=objective, teacher=teacher,
         perceptual_weight=perceptual_weight, temporal_weight=tuple(temporal_weight or (0.0,)),
-        pattern_weight=pattern_weight, lr=lr,
+        turns=tuple(turns or (1,)), pattern_weight=pattern_weight, lr=lr,
         seed=seed, held_out=held_out, checkpoint_every=checkpoint_every, sample_every=sample_every,
         device=device, precision=precision, compile=compile, resume=resume, start=start, data=data,
         about=describe_paintings(images, names, painter or [""], year or [""], licence),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -61,16 +61,20 @@ class ContentFolder:
 
     What picture, crop and flip stands where depends on `seed` and the place in the series
     alone, so a resumed run sees just what an unbroken one would. Pictures that cannot be read
-    or are tiny are passed over when met; `skipped` holds their names. Raises DatasetEmptyError.
+    or are tiny are passed over when met; `skipped` holds their names. Pictures called as in
+    `judged_on` are set aside before others. Raises DatasetEmptyError.
     """
 
-    def __init__(self, folder: Path, crop: int, seed: int, held_out: int = 0) -> None:
+    def __init__(
+        self, folder: Path, crop: int, seed: int, held_out: int = 0, judged_on: Collection[str] = ()
+    ) -> None:
         self.crop, self.seed = crop, seed
         self.skipped: set[str] = set()
         self.folder = folder
         files = list_pictures(folder)
         order = np.random.default_rng(seed).permutation(len(files))
-        self.held_out = self._usable([files[i] for i in order], held_out)
+        likeliest = sorted((files[i] for i in order), key=lambda file: file.name not in judged_on)
+        self.held_out = self._usable(likeliest, held_out)
         kept = set(self.held_out)
         self.files = [file for file in files if file not in kept]
         if not self.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -86,7 +87,7 @@ def style_targets(vgg: Vgg, objective: Objective, paintings: list[Tensor]) -> di
         }
 
 
-def per_style(numbers: tuple[float, ...], styles: int, what: str) -> Tensor:
+def per_style(numbers: Sequence[float], styles: int, what: str) -> Tensor:
     """Return one number for each of so many styles, of one for all or one for each. Raises TrainError."""
     if len(numbers) not in (1, styles):
         raise TrainError(f"{len(numbers)} {what} for {styles} paintings", "give one for all, or one for each")

@@ -51,8 +51,8 @@ class TrainOptions:
 
     With a `teacher` (a style, weights file or checkpoint) the net learns to paint as that one does
     and takes its paintings and objective over: `perceptual_weight` says how much these still
-    count. `temporal_weight` is one number for all styles, or one for each. `start` names what the
-    net begins as.
+    count. `temporal_weight` is one number for all styles, or one for each; so is `turns`, how many
+    photographs each style paints in a round. `start` names what the net begins as.
     """
 
     style_images: tuple[Path, ...]
@@ -69,6 +69,7 @@ class TrainOptions:
     teacher: str | None = None
     perceptual_weight: float = 0.0
     temporal_weight: tuple[float, ...] = (0.0,)
+    turns: tuple[int, ...] = (1,)
     pattern_weight: float | None = None
     lr: float | None = None
     seed: int = 0
@@ -91,6 +92,10 @@ class TrainOptions:
             )
         if not 0 < self.peak_lr <= 1:
             raise TrainError(f"learning rate {self.lr} is out of range", "it lies above 0 and at most at 1")
+        if min(self.turns) < 1:
+            raise TrainError(
+                f"a style with {min(self.turns)} turns would never be trained", "give each 1 or more"
+            )
         if not self.style_images and self.teacher is None:
             raise TrainError("there is nothing to learn from", "name a --style-image, or a --teacher")
 
@@ -129,6 +134,7 @@ class TrainOptions:
             "world": world(),
             "pattern": self.pattern,
             "temporal_weight": list(self.temporal_weight),
+            "turns": list(self.turns),
         }
 
 

@@ -96,11 +96,15 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         self.precision = pick_precision(self.device, options.precision)
-        self.data = ContentFolder(options.content_dir, options.crop, options.seed, options.held_out)
-        self.goal = TrainingLoss(options, self.device, self.precision)
         resumes = options.resume and options.checkpoint.exists()
         kept = load_checkpoint(options.checkpoint) if resumes else None
         start = load_trained(options.start, options.net) if options.start and not resumes else None
+        about = kept.about if kept else start.card if start else {"training": {}}
+        self.data = ContentFolder(
+            options.content_dir, options.crop, options.seed, options.held_out,
+            judged_on=about["training"].get("held_out", ()),
+        )  # fmt: skip
+        self.goal = TrainingLoss(options, self.device, self.precision)
         begun = kept.spec if kept else start.net.spec if start else None
         grids = begun.grids if begun else 2 if options.net == "fast" else 1
         self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling, grids)
@@ -233,6 +237,8 @@ class Trainer:
             "seconds": round(self.seconds), "held_out": [file.name for file in self.data.held_out],
         }  # fmt: skip
         training |= {"temporal_weight": list(options.temporal_weight), "lr": options.peak_lr}
+        if self.goal.styles > 1:
+            training["turns"] = list(options.turns)
         if self.started:
             training["start"] = self.started
         teacher = self.goal.teacher

@@ -37,6 +37,7 @@ class TrainingLoss:
         self.grams = self._load_grams()
         self.styles = len(next(iter(self.grams.values())))
         self._temporal_weight = per_style(options.temporal_weight, self.styles, "temporal weights").to(device)
+        self._round = _take_turns(per_style(options.turns, self.styles, "turns").tolist()).to(device)
 
     def _load_grams(self) -> dict[str, Tensor]:
         """Return the paintings' Gram matrices, and open the VGG where it is needed."""
@@ -85,11 +86,11 @@ class TrainingLoss:
         return painted, terms
 
     def _styles_of(self, step: int, count: int) -> Tensor | None:
-        """Return the style of each picture of a batch: the paintings take turns. None for a single one."""
+        """Return the style of each picture of a batch: rounds without end. None for a single one."""
         if self.styles == 1:
             return None
         first = (step * world() + rank()) * count
-        return (torch.arange(count, device=self.device) + first) % self.styles
+        return self._round[(torch.arange(count, device=self.device) + first) % len(self._round)]
 
     def _painting_terms(
         self, painted: Tensor, batch: Tensor, styles: Tensor | None, mix: Tensor | None
@@ -102,3 +103,9 @@ class TrainingLoss:
             found = self._perceptual(painted, batch, styles)._asdict()
             terms |= {name: scale * term for name, term in found.items()}
         return terms
+
+
+def _take_turns(turns: list[int]) -> Tensor:
+    """Return one round of styles in which each has so many turns, spread evenly: 1, 1 and 2 give 2 0 1 2."""
+    places = [((turn + 0.5) / count, style) for style, count in enumerate(turns) for turn in range(count)]
+    return torch.tensor([style for _, style in sorted(places)])
