@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+import onnx
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from stylecam.frames import Pixels
@@ -98,6 +100,12 @@ def paint(net: StyleNet, frames: Pixels, mix: list[float] | None = None) -> Pixe
         painted: Tensor = net(rgb, None if mix is None else torch.tensor([mix]))
     pixels: Pixels = painted.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()[..., ::-1]
     return pixels
+
+
+def evaluate(model: onnx.ModelProto, frames: Pixels, mix: list[float] | None = None) -> Pixels:
+    """Run the graph as ONNX defines it, bytes and all."""
+    inputs = {"frames": frames} | ({} if mix is None else {"style": np.array([mix], np.float32)})
+    return np.asarray(*ReferenceEvaluator(model).run(["stylized"], inputs))
 
 
 def noise(*shape: int, seed: int = 0) -> Pixels:

@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 
 from stylecam.engines.baked import bake
 from stylecam.engines.base import Engine, default_mix, failed_inference, is_short_of_memory, net_inputs
+from stylecam.engines.fused import fuse
 from stylecam.engines.int8 import to_int8
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
@@ -191,7 +192,11 @@ class OpenVinoEngine(Engine):
     def _compile(self, key: Key, precision: str) -> openvino.CompiledModel:
         shape, mix = key
         graph = self._style.model if mix is None else bake(self._style.model, mix)
-        graph = to_int8(graph) if self._int8 else graph
+        graph = fuse(graph)
+        if (
+            self._int8
+        ):  # a transposed convolution of bytes gives fp32, which costs matrix units more than it saves
+            graph = to_int8(graph, transposed=not _uses_amx())
         try:
             model = self._core.read_model(graph.SerializeToString(), b"")
             model.reshape({"frames": list(shape)})
@@ -213,9 +218,9 @@ class OpenVinoEngine(Engine):
         """
         if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             return "fp32"
-        capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-        if not capped and has_amx():
+        if _uses_amx():
             return "bf16"
+        capped = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
         cpu = self._core.get_property("CPU", "FULL_DEVICE_NAME")
         key = " ".join((cpu, capped, openvino.__version__, self._style.net, "int8" * self._int8)).rstrip()
         file = folder / "precision.json"
@@ -298,7 +303,8 @@ def in_bytes(compiled: openvino.CompiledModel) -> int:
     """Return how many convolutions of a compiled net work on bytes."""
     nodes = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
     kinds = ((node["layerType"].astype(str), node["runtimePrecision"].astype(str)) for node in nodes)
-    return sum(layer == "Convolution" and precision in ("u8", "i8") for layer, precision in kinds)
+    convolutions = ("Convolution", "Deconvolution")
+    return sum(layer in convolutions and precision in ("u8", "i8") for layer, precision in kinds)
 
 
 @cache
@@ -310,6 +316,10 @@ def shared_core() -> openvino.Core:
     next signal (Ctrl-C) kills the process.
     """
     return openvino.Core()
+
+
+def _uses_amx() -> bool:
+    return has_amx() and "ONEDNN_MAX_CPU_ISA" not in os.environ
 
 
 def has_amx() -> bool:

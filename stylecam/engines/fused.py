@@ -1,0 +1,122 @@
+"""Rewrite a weights file's graph so that a CPU paints the same picture with fewer multiplications.
+
+Two places of the full net cost more than they need. A convolution of a picture that was just doubled
+multiplies the same pixel by several numbers that could have been added up before. One with three
+outputs leaves most of a CPU's vector idle. Both have an equal that costs half or less; only the
+rounding differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import onnx
+from onnx import NodeProto, helper
+
+from stylecam.engines.graph import Floats, Graph
+
+FEW_OUTPUTS = 4
+"""Four times as many fill a vector, which holds 8 to 16 numbers."""
+
+
+def fuse(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that paints the same with less work; a net without such places stays as it is."""
+    return _Rewriter(model).rewrite()
+
+
+class _Rewriter:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = Graph(model)
+
+    def rewrite(self) -> onnx.ModelProto:
+        return self.graph.finish([new for node in self.graph.nodes for new in self._instead_of(node)])
+
+    def _instead_of(self, node: NodeProto) -> Iterator[NodeProto]:
+        pad = self._maker(node.input[0]) if node.op_type == "Conv" else None
+        if pad is None or pad.op_type != "Pad" or not self._is_plain(node, pad):
+            yield node
+            return
+        kernel = self.graph.array(node.input[1])
+        doubling = self._maker(pad.input[0])
+        if doubling is not None and self._doubles(doubling) and kernel.shape[2:] == (3, 3):
+            yield from self._transposed(node, doubling.input[0], kernel)
+        elif len(kernel) <= FEW_OUTPUTS and kernel.shape[2] % 2 == 1:
+            yield from self._by_cells(node, kernel)
+        else:
+            yield node
+
+    def _maker(self, name: str) -> NodeProto | None:
+        return self.graph.makers.get(name)
+
+    def _is_plain(self, node: NodeProto, pad: NodeProto) -> bool:
+        """Tell whether this is a reflection pad and a square convolution of stride 1 that keep the size."""
+        told = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if pad.input[1] not in self.graph.known:
+            return False
+        side = self.graph.array(node.input[1]).shape[2]
+        return (
+            told.get("kernel_shape") == [side, side]
+            and told.get("strides", [1, 1]) == [1, 1]
+            and told.get("group", 1) == 1
+            and told.get("dilations", [1, 1]) == [1, 1]
+            and not any(told.get("pads", []))
+            and helper.get_node_attr_value(pad, "mode") == b"reflect"
+            and list(self.graph.array(pad.input[1])) == [0, 0, side // 2, side // 2] * 2
+        )
+
+    def _doubles(self, node: NodeProto) -> bool:
+        """Tell whether a node repeats every pixel in both directions."""
+        return (
+            node.op_type == "Resize"
+            and helper.get_node_attr_value(node, "mode") == b"nearest"
+            and len(node.input) == 3
+            and list(self.graph.array(node.input[2])) == [1, 1, 2, 2]
+        )
+
+    def _transposed(self, node: NodeProto, single: str, kernel: Floats) -> Iterator[NodeProto]:
+        """Convolve and double in one: a transposed convolution, whose kernel is the other's sum of shifts.
+
+        A doubled picture mirrored about its outermost pixel repeats that pixel: u[-1] = u[1] = x[0] = u[0].
+        """
+        out = node.output[0]
+        around = self.graph.constant(f"{out}.around", np.array([0, 0, 1, 1] * 2, np.int64))
+        yield helper.make_node("Pad", [single, around], [f"{out}.padded"], mode="edge")
+        wide = self.graph.constant(f"{out}.kernel", doubling_kernel(kernel))
+        inputs = [f"{out}.padded", wide, *node.input[2:]]
+        yield helper.make_node(
+            "ConvTranspose", inputs, [out], kernel_shape=[4, 4], strides=[2, 2], pads=[3] * 4
+        )
+
+    def _by_cells(self, node: NodeProto, kernel: Floats) -> Iterator[NodeProto]:
+        """Convolve cells of 2 x 2 pixels, laid behind each other, to such cells (Shi et al. 2016)."""
+        out = node.output[0]
+        wide = cell_kernel(kernel)
+        inputs = [f"{out}.cells", self.graph.constant(f"{out}.kernel", wide)]
+        if len(node.input) > 2:
+            bias = np.tile(self.graph.array(node.input[2]), 4)
+            inputs.append(self.graph.constant(f"{out}.bias", bias))
+        yield helper.make_node("SpaceToDepth", [node.input[0]], [f"{out}.cells"], blocksize=2)
+        yield helper.make_node("Conv", inputs, [f"{out}.painted"], kernel_shape=wide.shape[2:])
+        yield helper.make_node("DepthToSpace", [f"{out}.painted"], [out], blocksize=2, mode="DCR")
+
+
+def doubling_kernel(kernel: Floats) -> Floats:
+    """Return a kernel (O, I, 3, 3) for doubled pictures as a transposed one for single ones, (I, O, 4, 4)."""
+    turned = kernel[:, :, ::-1, ::-1].swapaxes(0, 1)
+    wide = np.zeros((*turned.shape[:2], 4, 4), np.float32)
+    for y, x in product(range(2), repeat=2):
+        wide[:, :, y : y + 3, x : x + 3] += turned
+    return wide
+
+
+def cell_kernel(kernel: Floats) -> Floats:
+    """Return a kernel (O, I, k, k) as one for cells of 2 x 2 pixels, (4 O, 4 I, c, c) with c = k // 2 + 1."""
+    outs, ins, side, _ = kernel.shape
+    cells = side // 2 + 1
+    wide = np.zeros((2, 2, outs, ins, 2 * cells, 2 * cells), np.float32)
+    for y, x in product(range(2), repeat=2):
+        wide[y, x, :, :, y : y + side, x : x + side] = kernel
+    split = wide.reshape(4 * outs, ins, cells, 2, cells, 2).transpose(0, 3, 5, 1, 2, 4)
+    return np.ascontiguousarray(split).reshape(4 * outs, 4 * ins, cells, cells)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from nets import KINDS, THIRDS, MakeFile, evaluate, make_net, noise
+from onnx import numpy_helper
+
+from stylecam.engines.baked import bake
+from stylecam.engines.fused import fuse
+from stylecam.neural.onnx_graph import to_onnx
+from stylecam.styles import Style, read_style
+
+SHAPES = [(1, 48, 40), (2, 45, 34), (1, 16, 19)]
+"""Whole cells, sizes that are rounded up to such, and the least there is."""
+
+
+@pytest.fixture
+def full(make_onnx: MakeFile) -> Style:
+    return read_style(make_onnx("full", 1))
+
+
+def operations(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def kernel_shapes(model: onnx.ModelProto, kind: str) -> list[tuple[int, ...]]:
+    known = {init.name: init for init in model.graph.initializer}
+    return [
+        numpy_helper.to_array(known[node.input[1].removesuffix(".fp32")]).shape
+        for node in model.graph.node
+        if node.op_type == kind
+    ]
+
+
+def differences(one: onnx.ModelProto, other: onnx.ModelProto, shape: tuple[int, ...], *mix: float) -> int:
+    frames = noise(*shape, 3)
+    found = [evaluate(model, frames, list(mix) or None).astype(int) for model in (one, other)]
+    return int(np.abs(found[0] - found[1]).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_paints_the_same(full: Style, shape: tuple[int, ...]) -> None:
+    fused = fuse(full.model)
+    onnx.checker.check_model(fused, full_check=True)
+    assert differences(full.model, fused, shape) <= 1
+
+
+def test_what_was_doubled_and_painted_is_computed_otherwise(full: Style) -> None:
+    before = full.model.SerializeToString(deterministic=True)
+    fused = fuse(full.model)
+    assert full.model.SerializeToString(deterministic=True) == before
+    assert operations(full.model)["Resize"] == 2
+    assert operations(fused)["Resize"] == 0
+    assert operations(fused)["ConvTranspose"] == 2
+    narrow, wide = kernel_shapes(full.model, "Conv")[-1], kernel_shapes(fused, "Conv")[-1]
+    assert narrow[0] == 3
+    assert narrow[2:] == (9, 9)
+    assert wide == (12, 4 * narrow[1], 5, 5)
+
+
+def test_numbers_that_nothing_needs_are_gone(full: Style) -> None:
+    fused = fuse(full.model)
+    used = {name for node in fused.graph.node for name in node.input}
+    assert {init.name for init in fused.graph.initializer} <= used
+
+
+def test_a_fast_net_has_nothing_to_fuse(make_onnx: MakeFile) -> None:
+    model = read_style(make_onnx("fast", 1)).model
+    assert operations(fuse(model)) == operations(model)
+
+
+def test_a_net_that_doubles_by_itself_keeps_that() -> None:
+    model = to_onnx(make_net(upsampling="transposed"))
+    fused = fuse(model)
+    assert operations(fused)["ConvTranspose"] == operations(model)["ConvTranspose"] == 2
+    assert kernel_shapes(fused, "Conv")[-1][0] == 12
+    assert differences(model, fused, SHAPES[0]) <= 1
+
+
+@pytest.mark.parametrize("mix", [[0.0, 1.0, 0.0], THIRDS])
+def test_mixes_paint_the_same(make_onnx: MakeFile, mix: list[float]) -> None:
+    several = read_style(make_onnx("full", 3)).model
+    assert differences(several, fuse(several), SHAPES[1], *mix) <= 1
+    fixed = bake(several, mix)
+    assert differences(fixed, fuse(fixed), SHAPES[1]) <= 1
+
+
+@pytest.mark.parametrize("change", ["strides", "dilations", "pads", "group"])
+def test_a_convolution_of_another_kind_stays(full: Style, change: str) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(full.model)
+    for node in model.graph.node:
+        for told in node.attribute:
+            if node.op_type == "Conv" and told.name == change:
+                told.ints[:] = [2] * len(told.ints)
+                told.i = 2
+    assert operations(fuse(model)) == operations(model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pad_of_another_kind_stays(make_onnx: MakeFile, kind: str) -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(read_style(make_onnx(kind, 1)).model)
+    for node in model.graph.node:
+        if node.op_type == "Pad":
+            next(told for told in node.attribute if told.name == "mode").s = b"edge"
+    assert operations(fuse(model)) == operations(model)
