@@ -67,9 +67,21 @@ def test_numbers_that_nothing_needs_are_gone(full: Style) -> None:
     assert {init.name for init in fused.graph.initializer} <= used
 
 
-def test_a_fast_net_has_nothing_to_fuse(make_onnx: MakeFile) -> None:
+def test_what_a_fast_net_does_not_have_stays(make_onnx: MakeFile) -> None:
     model = read_style(make_onnx("fast", 1)).model
     assert operations(fuse(model)) == operations(model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cells_become_pixels_as_bytes(make_onnx: MakeFile, kind: str) -> None:
+    model = read_style(make_onnx(kind, 1)).model
+    fused = fuse(model)
+    onnx.checker.check_model(fused, full_check=True)
+    last = next(node for node in reversed(fused.graph.node) if node.op_type == "DepthToSpace")
+    (maker,) = (node for node in fused.graph.node if last.input[0] in node.output)
+    assert maker.op_type == "Cast"
+    assert maker.attribute[0].i == onnx.TensorProto.UINT8
+    assert differences(model, fused, SHAPES[1]) <= 1
 
 
 def test_a_net_that_doubles_by_itself_keeps_that() -> None:
