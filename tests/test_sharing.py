@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nets import MakeFile
 from painting import Negative, assert_same, lost_after, moving_film, paint
 from platformdirs import user_cache_path
 
@@ -21,7 +22,7 @@ from stylecam.film.sharing import choose_lanes
 from stylecam.film.task import Task
 from stylecam.film.work import Work
 from stylecam.frames import Pixels
-from stylecam.styles import Style
+from stylecam.styles import Style, read_style
 
 LONG = 10**9
 
@@ -140,6 +141,12 @@ def test_a_damaged_memory_is_measured_anew(task: Task, tiny_style: Style, conten
 
 def test_a_short_film_is_not_worth_it(task: Task, tiny_style: Style) -> None:
     assert choose(task, tiny_style, {}, frames=20) == (1, [], [])
+
+
+def test_a_short_film_with_a_fast_net_takes_two_lanes(task: Task, make_onnx: MakeFile) -> None:
+    fast = read_style(make_onnx("fast", 1))
+    assert choose(task, fast, {}, frames=20) == (2, [], [])
+    assert choose(replace(task, batch=1), fast, {}, frames=20) == (1, [], [])
 
 
 def test_what_cannot_be_read_twice_is_not_measured(task: Task, tiny_style: Style) -> None:
