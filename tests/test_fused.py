@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import platform
 from collections import Counter
 
 import numpy as np
 import onnx
 import pytest
-from nets import KINDS, THIRDS, MakeFile, evaluate, make_net, noise
+from nets import KINDS, THIRDS, MakeFile, distance, evaluate, make_net, noise, paint
 from onnx import numpy_helper
 
+from stylecam.engines import open_engine
+from stylecam.engines import openvino as openvino_module
 from stylecam.engines.baked import bake
 from stylecam.engines.fused import fuse
 from stylecam.neural.onnx_graph import to_onnx
@@ -120,3 +123,21 @@ def test_a_pad_of_another_kind_stays(make_onnx: MakeFile, kind: str) -> None:
         if node.op_type == "Pad":
             next(told for told in node.attribute if told.name == "mode").s = b"edge"
     assert operations(fuse(model)) == operations(model)
+
+
+@pytest.mark.parametrize(("machine", "fused"), [("x86_64", True), ("AMD64", True), ("arm64", False)])
+def test_openvino_fuses_on_processors_where_it_pays(
+    full: Style, machine: str, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[onnx.ModelProto] = []
+
+    def note(model: onnx.ModelProto) -> onnx.ModelProto:
+        seen.append(model)
+        return fuse(model)
+
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(openvino_module, "fuse", note)
+    with open_engine(full, "openvino", precision="fp32") as opened:
+        found = opened.infer(frames := noise(1, 45, 34, 3))
+    assert bool(seen) == fused
+    assert distance(found, paint(make_net(), frames)) <= 1

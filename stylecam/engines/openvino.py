@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -192,7 +193,7 @@ class OpenVinoEngine(Engine):
     def _compile(self, key: Key, precision: str) -> openvino.CompiledModel:
         shape, mix = key
         graph = self._style.model if mix is None else bake(self._style.model, mix)
-        graph = fuse(graph)
+        graph = fuse(graph) if _is_x86() else graph
         if (
             self._int8
         ):  # a transposed convolution of bytes gives fp32, which costs matrix units more than it saves
@@ -316,6 +317,11 @@ def shared_core() -> openvino.Core:
     next signal (Ctrl-C) kills the process.
     """
     return openvino.Core()
+
+
+def _is_x86() -> bool:
+    """Tell whether fused graphs are faster, as measured. ARM's library doubles with zeros first."""
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _uses_amx() -> bool:
