@@ -36,8 +36,8 @@ By the film alone, and never by a clock: a cluster and a run without it must dec
 """
 
 _UNTRIED = {"full": 1, "fast": 2}
-"""How many lanes a film takes that is worth no trial. On two cores, with matrix units or without, two lanes were
-14 to 20% faster with fast nets at 640x360 and within 7% at 1280x720; with full ones 5% faster or 6% slower."""
+"""How many lanes a film takes that is worth no trial. On two cores, with matrix units or without, two lanes
+were 14 to 20% faster with fast nets at 640x360, within 7% at 1280x720; with full ones 5% up or 6% down."""
 
 _TRIAL_S = 1.5
 _ROUNDS = 2
