@@ -97,7 +97,10 @@ class _Rewriter:
         )
 
     def _by_cells(self, node: NodeProto, kernel: Floats) -> Iterator[NodeProto]:
-        """Convolve cells of 2 x 2 pixels, laid behind each other, to such cells (Shi et al. 2016)."""
+        """Convolve cells of 2 x 2 pixels, laid behind each other, to such cells (Shi et al. 2016).
+
+        Inside a net every side is a multiple of 4 pixels, and the padding on both ends adds an even number.
+        """
         out = node.output[0]
         wide = cell_kernel(kernel)
         inputs = [f"{out}.cells", self.graph.constant(f"{out}.kernel", wide)]
@@ -122,7 +125,10 @@ class _Rewriter:
         nodes.insert(nodes.index(cast) + 1, before)
 
     def _acts_on_each(self, node: NodeProto) -> bool:
-        return node.op_type in EACH and all(self.graph.array(name).size == 1 for name in node.input[1:])
+        others = node.input[1:]
+        return node.op_type in EACH and all(
+            name in self.graph.known and self.graph.array(name).size == 1 for name in others
+        )
 
 
 def doubling_kernel(kernel: Floats) -> Floats:
