@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from stylecam.engines.graph import Graph
+
 HALF_OPS = frozenset(
     ("Conv", "ConvTranspose", "Pad", "Relu", "Add", "Resize", "Tanh", "Mul", "Unsqueeze", "Reshape")
 ) | {"Transpose", "DepthToSpace"}
@@ -26,18 +28,17 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     Casts stand only where the precision changes. The weights must have been stored by
     `stylecam export`, in fp16 with a Cast behind each, or in fp32.
     """
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    return _Rewriter(half).rewrite()
+    return _Rewriter(model).rewrite()
 
 
 class _Rewriter:
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
+        self.graph = Graph(model)
+        self.model = self.graph.model
         self.nodes: list[NodeProto] = []
         self.halves: set[str] = set()
         self.cast: dict[tuple[str, int], str] = {}
-        self.learned = {init.name: init for init in model.graph.initializer if init.name.startswith("net.")}
+        self.learned = {name: init for name, init in self.graph.known.items() if name.startswith("net.")}
         self.body = self._body()
         self.floats = self._floats()
 
@@ -65,11 +66,7 @@ class _Rewriter:
                 self.nodes.append(node)
             else:
                 self._place(node, to_half=index in self.body and node.op_type in HALF_OPS)
-        used = {name for node in self.nodes for name in node.input} | {"stylized"}
-        kept = [node for node in self.nodes if set(node.output) & used]
-        del self.model.graph.node[:]
-        self.model.graph.node.extend(kept)
-        return self.model
+        return self.graph.finish(self.nodes)
 
     def _place(self, node: NodeProto, to_half: bool) -> None:
         if not self.floats.intersection(node.output):  # shapes, and what is computed from them

@@ -194,9 +194,8 @@ class OpenVinoEngine(Engine):
         shape, mix = key
         graph = self._style.model if mix is None else bake(self._style.model, mix)
         graph = fuse(graph) if _is_x86() else graph
-        if (
-            self._int8
-        ):  # a transposed convolution of bytes gives fp32, which costs matrix units more than it saves
+        if self._int8:
+            # A transposed convolution of bytes gives fp32, which costs matrix units more than it saves.
             graph = to_int8(graph, transposed=not _uses_amx())
         try:
             model = self._core.read_model(graph.SerializeToString(), b"")
@@ -325,7 +324,7 @@ def _is_x86() -> bool:
 
 
 def _uses_amx() -> bool:
-    return has_amx() and "ONEDNN_MAX_CPU_ISA" not in os.environ
+    return has_amx() and not os.environ.get("ONEDNN_MAX_CPU_ISA")
 
 
 def has_amx() -> bool:
