@@ -34,11 +34,11 @@ def make_net(
 ) -> StyleNet:
     """A net whose norms scale and shift too, so that none of them can be left out unnoticed.
 
-    Of kind "cells" it is a fast net of one grid, as earlier versions trained them.
+    Of kind "cells" it is a fast net of one grid without noise, as earlier versions trained them.
     """
     torch.manual_seed(seed)
-    named = "fast" if kind == "cells" else kind
-    net = build_net(NetSpec(named, width, styles, upsampling, grids=2 if kind == "fast" else 1))
+    named, grids = "fast" if kind == "cells" else kind, 2 if kind == "fast" else 1
+    net = build_net(NetSpec(named, width, styles, upsampling, grids, noise=kind != "cells"))
     for name, parameter in net.named_parameters():
         if "norm.weight" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)

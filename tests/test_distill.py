@@ -67,7 +67,7 @@ def test_the_pupils_card_tells_of_its_teacher(make: Make, teacher: str) -> None:
     options = make(teacher=teacher, steps=1, about={"licence": "MIT"}, **TAUGHT)
     run(options)
     pupil, master = load_checkpoint(options.checkpoint), load_checkpoint(Path(teacher))
-    assert pupil.spec == NetSpec("fast", 0.25, 3, grids=2)
+    assert pupil.spec == NetSpec("fast", 0.25, 3, grids=2, noise=True)
     assert pupil.about["style"] == "waves"
     assert pupil.about["styles"] == make_checkpoint(3).about["styles"]
     assert pupil.about["licence"] == "MIT"

@@ -130,10 +130,11 @@ def check_card(card: dict[str, Any], checkpoint: Checkpoint) -> None:
     assert {key: card[key] for key in ("style", "title", "painter", "year", "licence")} == {
         "style": "tiny", "title": "Tiny", "painter": "Nobody", "year": "1889", "licence": "CC0",
     }  # fmt: skip
-    params = sum(value.numel() for value in checkpoint.net.values())
+    learned = {name: value for name, value in checkpoint.net.items() if not name.endswith("noise.pattern")}
+    params = sum(value.numel() for value in learned.values())
     assert card["net"] == {
         "kind": checkpoint.spec.kind, "width": 0.25, "params": params, "styles": 1, "upsampling": "nearest",
-        "grids": checkpoint.spec.grids,
+        "grids": checkpoint.spec.grids, "noise": True,
     }  # fmt: skip
     objective = card["objective"]
     assert (objective["backbone"], objective["style_layers"]) == ("vgg16", ["relu1_2", "relu2_2"])

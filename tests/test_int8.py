@@ -37,10 +37,11 @@ def style(make_onnx: MakeFile, kind: str) -> Style:
 
 
 def kernels(model: onnx.ModelProto) -> list[str]:
-    """Which element type the kernel of each convolution is stored in."""
+    """Which element type the kernel of each convolution of the picture is stored in."""
     makers = {name: node for node in model.graph.node for name in node.output}
     known = {init.name: init for init in model.graph.initializer}
-    stored = [makers[node.input[1]].input[0] for node in model.graph.node if node.op_type == "Conv"]
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    stored = [makers[node.input[1]].input[0] for node in convolutions if "noise" not in node.input[1]]
     return [TensorProto.DataType.Name(known[name].data_type) for name in stored]
 
 

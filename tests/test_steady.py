@@ -13,15 +13,18 @@ from training import Make, run
 
 from stylecam.neural.steady import (
     BORDER,
+    COARSEST_NOISE,
     COVER,
     COVERED,
     LARGEST_NOISE,
     LARGEST_SHIFT,
     LARGEST_ZOOM,
+    LEAST_NOISE,
+    NOISY,
     OUTLINE,
     Later,
     Movement,
-    add_noise,
+    Noise,
     cover,
 )
 from stylecam.neural.train import Trainer
@@ -75,17 +78,39 @@ def test_half_of_the_movements_are_whole_pixels_and_none_is_large(side: int) -> 
     assert Movement.draw(np.random.default_rng(7), side) == drawn[7]
 
 
-def test_noise_and_light_change_by_a_little() -> None:
+def test_noise_is_often_weak_sometimes_strong_and_of_every_coarseness() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [Noise.draw(rng) for _ in range(300)]
+    strengths = [noise.strength for noise in drawn]
+    assert LEAST_NOISE <= min(strengths) < 1.1 * LEAST_NOISE
+    assert 0.9 * LARGEST_NOISE < max(strengths) <= LARGEST_NOISE
+    assert np.median(strengths) == pytest.approx(np.sqrt(LEAST_NOISE * LARGEST_NOISE), rel=0.3)
+    coarse = [noise.coarseness for noise in drawn]
+    assert 0 <= min(coarse) < 0.1 * COARSEST_NOISE
+    assert 0.9 * COARSEST_NOISE < max(coarse) <= COARSEST_NOISE
+
+
+@pytest.mark.parametrize("coarseness", [0, 0.2, 1, 3])
+def test_noise_has_its_strength_however_coarse_and_light_changes_by_a_little(coarseness: float) -> None:
     rgb = torch.full((2, 3, 64, 64), 128.0)
-    seen = [add_noise(rgb, np.random.default_rng(seed)) for seed in range(40)]
-    for each in seen:
-        assert 0.965 < float(each.mean()) / 128 < 1.035
-        assert float(each.std()) < 1.05 * LARGEST_NOISE
-        assert (each[0] != each[1]).any()
-    assert max(float(each.std()) for each in seen) > 0.7 * LARGEST_NOISE
-    bright = add_noise(torch.full((1, 3, 64, 64), 255.0), np.random.default_rng(0))
+    noise = Noise(4, coarseness)
+    for seed in range(10):
+        seen = noise.add(rgb, np.random.default_rng(seed))
+        assert 0.965 < float(seen.mean()) / 128 < 1.035
+        assert float(seen.std()) == pytest.approx(4, rel=0.01)
+        assert (seen[0] != seen[1]).any(), "each picture has its own"
+        assert float((seen[:, 0] - seen[:, 1]).std()) > 4, "and so has each channel"
+        step = float((seen[..., 1:] - seen[..., :-1]).square().mean().sqrt()) / 4
+        assert step == pytest.approx(next_to_it(coarseness), rel=0.15)
+        torch.testing.assert_close(noise.add(rgb, np.random.default_rng(seed)), seen, rtol=0, atol=0)
+    bright = noise.add(torch.full((1, 3, 64, 64), 255.0), np.random.default_rng(0))
     assert float(bright.max()) == 255
-    torch.testing.assert_close(add_noise(rgb, np.random.default_rng(3)), seen[3], rtol=0, atol=0)
+
+
+def next_to_it(coarseness: float) -> float:
+    """How far a pixel of noise of deviation 1 is from the next one, blurred or, below 0.3 px, not."""
+    alike = np.exp(-1 / (4 * coarseness**2)) if coarseness > 0.3 else 0.0
+    return float(np.sqrt(2 * (1 - alike)))
 
 
 @pytest.mark.parametrize("movement", WHOLE)
@@ -157,17 +182,40 @@ def test_what_came_in_from_the_border_is_not_compared() -> None:
     assert float(Movement(0, 0, 1.02).shown(rgb).min()) == 1
 
 
-def drawn(still: bool) -> list[Later]:
-    """What happens to a picture a moment later, drawn 40 times: those times it stands still, or moves."""
-    later = [Later.draw(picture(), np.random.default_rng(seed)) for seed in range(40)]
-    found = [each for each in later if (each.movement == Movement(0, 0, 1)) is still]
-    assert 10 < len(found) < 30
-    return found
+def drawn(happens: str) -> list[Later]:
+    """What happens to a picture a moment later, drawn 60 times: those times it is of that kind."""
+    rgb = picture()
+    found: dict[str, list[Later]] = {"noise": [], "movement": [], "cover": []}
+    for seed in range(60):
+        later = Later.draw(rgb, np.random.default_rng(seed))
+        still = later.movement == Movement(0, 0, 1)
+        kind = ("cover" if (later.counts == 0).any() else "noise") if still else "movement"
+        found[kind].append(later)
+    assert all(10 < len(each) < 30 for each in found.values())
+    return found[happens]
+
+
+def test_a_scene_in_which_nothing_happens_has_other_noise() -> None:
+    """And the less noise there is, the more does a change count."""
+    rgb, counted = picture(), []
+    for later in drawn("noise"):
+        light = float((later.seen.clamp(5, 250) / rgb.clamp(5, 250)).median())
+        noise = float((later.seen - rgb * light).abs().mean())
+        assert 0 < noise < 2 * LARGEST_NOISE
+        within, beside = later.counts.min(), later.counts.max()
+        assert beside == 2 * within
+        off = later.unsteadiness(rgb, rgb + 3 * inside(rgb))
+        torch.testing.assert_close(off, (9 * within * inside(rgb).mean()).expand(2), rtol=1e-4, atol=0)
+        counted.append((float(within), noise))
+    most, least = max(counted), min(counted)
+    assert NOISY / (1 + LARGEST_NOISE / 2) < least[0] < NOISY / 3
+    assert NOISY / 2 < most[0] < NOISY
+    assert most[1] < least[1]
 
 
 def test_a_scene_that_moves_is_seen_moved_with_noise() -> None:
     rgb = picture()
-    for later in drawn(False):
+    for later in drawn("movement"):
         moved = later.movement.apply(rgb)
         assert 0 < float((later.seen - moved.clamp(0, 255)).abs().mean()) < 2 * LARGEST_NOISE
         torch.testing.assert_close(
@@ -178,7 +226,7 @@ def test_a_scene_that_moves_is_seen_moved_with_noise() -> None:
 
 def test_a_scene_that_is_covered_stands_still_around_that() -> None:
     rgb = picture()
-    for later in drawn(True):
+    for later in drawn("cover"):
         new = (later.seen != rgb).any(1, keepdim=True)
         assert COVER[0] ** 2 * 0.8 < float(new.float().mean()) < COVER[1] ** 2 * 1.2
         assert not (later.counts[new] > 0).any(), "what is new is not compared"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from films import slow
-from nets import KINDS, MakeFile, distance, noise, paint, with_half_weights, write_photos
+from nets import KINDS, MakeFile, distance, make_checkpoint, noise, paint, with_half_weights, write_photos
 from torch import Tensor, nn
 from training import Make, log_of, parameters, run
 
@@ -147,12 +148,18 @@ def test_transposed_upsampling_trains(make: Make) -> None:
     assert load_checkpoint(make().checkpoint).spec.upsampling == "transposed"
 
 
+def learned(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All but the noise, which each step moves."""
+    return {name: value for name, value in numbers.items() if not name.endswith("noise.pattern")}
+
+
 def test_a_start_checkpoint_gives_the_net_but_not_the_step(make: Make, tmp_path: Path) -> None:
     run(make(steps=2))
     first = make().checkpoint
     options = make(steps=1, lr=1e-12, start=str(first), out_dir=tmp_path / "next")
     assert [step.step for step in run(options)] == [1]
-    torch.testing.assert_close(parameters(options), load_checkpoint(first).net, rtol=0, atol=1e-9)
+    wanted = learned(load_checkpoint(first).net)
+    torch.testing.assert_close(learned(parameters(options)), wanted, rtol=0, atol=1e-9)
     start = {"style": "waves", "net": "full", "steps": 2}
     assert load_checkpoint(options.checkpoint).about["training"]["start"] == start
     assert "start" not in load_checkpoint(first).about["training"]
@@ -249,17 +256,49 @@ def test_the_fast_net_trains(make: Make) -> None:
     options = make(net="fast", steps=15, batch=2, lr=1e-2)
     steps = run(options)
     assert np.mean([step.total for step in steps[-3:]]) < 0.7 * np.mean([step.total for step in steps[:3]])
-    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.1, grids=2)
+    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.1, grids=2, noise=True)
 
 
 def test_a_fast_net_of_one_grid_goes_on_as_it_is(make: Make, make_ckpt: MakeFile, tmp_path: Path) -> None:
     """Earlier versions trained such nets; nobody need begin anew."""
     options = make(net="fast", width=0.25, steps=1, start=str(make_ckpt("cells", 1)), out_dir=tmp_path / "on")
     run(options)
-    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.25)
+    assert load_checkpoint(options.checkpoint).spec == NetSpec("fast", 0.25, noise=True)
     again = replace(options, start=None, resume=True)
-    assert Trainer(again).spec == NetSpec("fast", 0.25)
-    assert Trainer(replace(again, resume=False)).spec == NetSpec("fast", 0.25, grids=2)
+    assert Trainer(again).spec == NetSpec("fast", 0.25, noise=True)
+    assert Trainer(replace(again, resume=False)).spec == NetSpec("fast", 0.25, grids=2, noise=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_net_without_noise_is_given_a_little_at_the_start(make: Make, tmp_path: Path, kind: str) -> None:
+    """Earlier versions trained such nets; a run of theirs goes on without."""
+    had = make_checkpoint(kind=kind)
+    plain = build_net(replace(had.spec, noise=False)).eval()
+    plain.load_state_dict({name: value for name, value in had.net.items() if "noise" not in name})
+    first = tmp_path / "plain.ckpt"
+    save_checkpoint(replace(had, spec=plain.spec, net=plain.state_dict()), first)
+    options = make(net=kind, width=0.25, start=str(first))
+    begun = Trainer(options)
+    assert begun.spec == had.spec
+    found = begun.plain_net.state_dict()
+    torch.testing.assert_close({name: found[name] for name in plain.state_dict()}, dict(plain.state_dict()))
+    (strength,) = (value for name, value in found.items() if name.endswith("noise.conv.weight"))
+    assert 0.05 < float(strength.std()) < 0.2, "what it is added to deviates by 0.8 and more in finished nets"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_step_sees_the_noise_at_another_place_the_same_in_each_run(make: Make, kind: str) -> None:
+    options = make(net=kind, width=0.25, steps=2)
+    seen = []
+    for _ in range(2):
+        trainer = Trainer(options)
+        for step, batch in zip(range(2), trainer.batches(), strict=False):
+            trainer.take_step(step, batch)
+            (pattern,) = (v.clone() for n, v in trainer.plain_net.named_buffers() if n.endswith("pattern"))
+            seen.append(pattern)
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_a_pattern_of_cells_counts_against_the_fast_net_alone(make: Make, teacher: str) -> None:
@@ -386,7 +425,7 @@ def test_one_step_whose_gradient_overflows_is_left_out(make: Make) -> None:
     trainer = Trainer(make(steps=4))
     batch = next(trainer.batches())
     trainer.take_step(0, batch)
-    before = {name: numbers.clone() for name, numbers in trainer.plain_net.state_dict().items()}
+    before = {name: numbers.clone() for name, numbers in learned(trainer.plain_net.state_dict()).items()}
     whole = trainer.goal.terms
 
     def steep(net: nn.Module, seen: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -395,7 +434,7 @@ def test_one_step_whose_gradient_overflows_is_left_out(make: Make) -> None:
 
     trainer.goal.terms = steep  # type: ignore[assignment,method-assign]
     assert trainer.take_step(1, batch).left_out == 1
-    torch.testing.assert_close(dict(trainer.plain_net.state_dict()), before, rtol=0, atol=0)
+    torch.testing.assert_close(learned(trainer.plain_net.state_dict()), before, rtol=0, atol=0)
     trainer.goal.terms = whole  # type: ignore[method-assign]
     assert trainer.take_step(2, batch).left_out == 1
     assert (trainer.plain_net.state_dict()["paint.weight"] != before["paint.weight"]).any()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stylecam.errors import TrainError
-from stylecam.neural.transformer import InstanceNorm, NetSpec, StyleNet, build_net, count_params, swapped
+from stylecam.neural.transformer import (
+    FixedNoise,
+    InstanceNorm,
+    NetSpec,
+    StyleNet,
+    build_net,
+    count_params,
+    swapped,
+)
 
 ALL_KINDS = (*KINDS, "cells")
 MIXES = [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], THIRDS]
@@ -32,11 +40,18 @@ class ByHand:
 
     def conv_norm(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
         x = self.conv(x, f"{name}.conv", stride)
+        if f"{name}.noise.pattern" in self.numbers:
+            x = x + self.noise(x.shape[2:], f"{name}.noise")
         mean = x.mean((2, 3), keepdim=True)
         x = (x - mean) / ((x - mean).square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
         scale, shift = (self.numbers[f"{name}.norm.{part}"].view(1, -1, 1, 1) for part in ("weight", "bias"))
         scaled: Tensor = x * scale + shift
         return scaled
+
+    def noise(self, size_hw: Sequence[int], name: str) -> Tensor:
+        pattern, weight = self.numbers[f"{name}.pattern"], self.numbers[f"{name}.conv.weight"]
+        pattern = pattern.tile((3, 3))[:, :, : size_hw[0], : size_hw[1]]
+        return torch.einsum("nkhw,ck->nchw", pattern, weight[:, :, 0, 0])
 
     def residual(self, x: Tensor, name: str) -> Tensor:
         return x + self.conv_norm(self.conv_norm(x, f"{name}.first").clamp(min=0), f"{name}.second")
@@ -80,9 +95,56 @@ def cells_by_hand(numbers: dict[str, Tensor], rgb: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("kind", "by_hand"), [("full", full_by_hand), ("fast", cells_by_hand), ("cells", cells_by_hand)]
 )
-def test_it_is_the_net_it_says(kind: str, by_hand: Callable[[dict[str, Tensor], Tensor], Tensor]) -> None:
-    net, rgb = make_net(kind=kind), torch.rand(2, 3, 32, 24) * 255
+@pytest.mark.parametrize("size_hw", [(32, 24), (16, 520)])
+def test_it_is_the_net_it_says(
+    kind: str, by_hand: Callable[[dict[str, Tensor], Tensor], Tensor], size_hw: tuple[int, int]
+) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(2, 3, *size_hw) * 255
     torch.testing.assert_close(net(rgb), by_hand(net.state_dict(), rgb), rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_noise_is_the_same_in_every_frame_and_for_every_picture(kind: str) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(1, 3, 32, 24) * 255
+    painted = net(rgb.expand(2, 3, 32, 24))
+    torch.testing.assert_close(painted[0], painted[1])
+    torch.testing.assert_close(net(rgb)[0], painted[0], rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_on_a_plain_wall_one_place_differs_from_the_next_with_noise_alone(kind: str) -> None:
+    wall = torch.full((1, 3, 128, 128), 120.0)
+    without = build_net(replace(make_net(kind=kind).spec, noise=False)).eval()
+    off = [
+        net(wall)[..., 56:64, 56:64] - net(wall)[..., 56:64, 64:72] for net in (without, make_net(kind=kind))
+    ]
+    assert float(off[0].abs().max()) < 0.05
+    assert float(off[1].abs().mean()) > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_noise_is_moved_in_place_and_round_its_ends(kind: str) -> None:
+    net, rgb = make_net(kind=kind), torch.rand(1, 3, 64, 64) * 255
+    before, painted = net.state_dict(), net(rgb)
+    (name,) = (name for name in before if name.endswith(".pattern"))
+    first = before[name].clone()
+    net.roll_noise(np.random.default_rng(0))
+    rolled = net.state_dict()[name]
+    down, right = np.random.default_rng(0).integers(0, FixedNoise.SIDE, 2)
+    assert (down, right) != (0, 0)
+    assert torch.equal(rolled[:, :, down, right], first[:, :, 0, 0])
+    assert torch.equal(rolled, first.roll((int(down), int(right)), (2, 3)))
+    assert float((net(rgb) - painted).abs().max()) > 1
+    for other in KINDS:
+        taken = make_net(kind=other)
+        taken.take_noise(net)
+        assert [torch.equal(v, rolled) for n, v in taken.named_buffers() if n.endswith(".pattern")] == [True]
+    none = make_net(kind="cells")
+    none.roll_noise(np.random.default_rng(0))
+    none.take_noise(net)
+    net.take_noise(none)
+    assert torch.equal(net.state_dict()[name], rolled)
 
 
 @pytest.mark.parametrize("styles", [1, 3])

@@ -4,8 +4,10 @@ A camera's next frame is nearly the last one, moved by less than a pixel or by a
 noise. So a photograph is moved and scaled a little and given noise, and the painting of that must be
 the painting of the photograph, moved and scaled alike (after Rainy and de Berker 2018, "Stabilizing
 neural style-transfer for video with noise-resilient training", and Zheng et al. 2016 before them).
-Or somebody walks through a scene that stands still, and the wall behind must be painted as before: a part
-of the photograph is covered by another, and the rest of the painting must not change.
+Or nothing happens, and only the noise is another: what a still camera sees most of the time, and what a net
+makes strokes of on a plain wall, which dance. Or somebody walks through a scene that stands still, and the
+wall behind must be painted as before: a part of the photograph is covered by another, and the rest of the
+painting must not change.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,8 +41,24 @@ OUTLINE = 1 / 28
 """Of a side: so far around what is new all may be painted otherwise, for it has outlines."""
 
 LARGEST_ZOOM = 0.04
+_SHARP = 0.3
+"""Blurred by less, in pixels, noise is as good as sharp."""
+
+LEAST_NOISE = 0.25
+"""Standard deviation of what denoising and a film's coding leave, of 255: still enough for a net to see."""
+
 LARGEST_NOISE = 8.0
-"""Standard deviation of the noise of a small sensor in a dim room, of 255."""
+"""That of a small sensor in a dim room."""
+
+COARSEST_NOISE = 3.0
+"""How many pixels a camera's noise is blurred by, at most (standard deviation), by demosaicking and coding.
+
+A net averages noise that differs from pixel to pixel. Of noise blurred by 1 or 2 px finished nets made 4 to
+18 times as much.
+"""
+
+NOISY = 20.0
+"""How much more a change counts where only noise changed, were the noise nothing: it is small."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +99,26 @@ class Movement:
         return F.affine_grid(theta.expand(len(rgb), 2, 3), list(rgb.shape), align_corners=False)
 
 
-def add_noise(rgb: Tensor, rng: np.random.Generator) -> Tensor:
-    """Return `rgb`, 0..255, as a camera might see it a moment later: other noise, other light by a hair."""
-    noise = rng.standard_normal(tuple(rgb.shape), np.float32) * rng.uniform(0, LARGEST_NOISE)
-    light = rng.uniform(0.97, 1.03)
-    return (rgb * light + torch.from_numpy(noise).to(rgb.device)).clamp(0, 255)
+@dataclass(frozen=True)
+class Noise:
+    """A camera's noise: its standard deviation, of 255, and by how many pixels it is blurred."""
+
+    strength: float
+    coarseness: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Noise:
+        """Choose one; a weak one is as likely as one twice as strong."""
+        strength = math.exp(rng.uniform(math.log(LEAST_NOISE), math.log(LARGEST_NOISE)))
+        return cls(strength, rng.uniform(0, COARSEST_NOISE))
+
+    def add(self, rgb: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return `rgb` (N, 3, H, W), 0..255, a moment later: other noise, other light by a hair."""
+        noise = rng.standard_normal((rgb.shape[0] * rgb.shape[1], *rgb.shape[2:]), np.float32)
+        if self.coarseness > _SHARP:
+            noise = np.stack([cv2.GaussianBlur(plane, (0, 0), self.coarseness) for plane in noise])
+        noise = noise.reshape(rgb.shape) * np.float32(self.strength / noise.std())
+        return (rgb * rng.uniform(0.97, 1.03) + torch.from_numpy(noise).to(rgb.device)).clamp(0, 255)
 
 
 @dataclass(frozen=True)
@@ -101,12 +135,17 @@ class Later:
 
     @classmethod
     def draw(cls, rgb: Tensor, rng: np.random.Generator) -> Later:
-        """Choose what happens to `rgb` (N, 3, H, W), 0..255: it moves, or, half the time, is covered."""
-        movement = Movement.draw(rng, rgb.shape[3])
-        if rng.random() < 0.5:
-            return cls(add_noise(movement.apply(rgb), rng), movement, _counts(movement.shown(rgb)))
+        """Choose what happens to `rgb` (N, 3, H, W), 0..255: it gets other noise, it moves, it is covered."""
+        noise, still = Noise.draw(rng), Movement(0, 0, 1)
+        happens = rng.integers(3)
+        if happens == 0:
+            counts = NOISY / (1 + noise.strength / 2) * _counts(torch.ones_like(rgb[:, :1]))
+            return cls(noise.add(rgb, rng), still, counts)
+        if happens == 1:
+            movement = Movement.draw(rng, rgb.shape[3])
+            return cls(noise.add(movement.apply(rgb), rng), movement, _counts(movement.shown(rgb)))
         seen, apart = cover(rgb, rng)
-        return cls(seen, Movement(0, 0, 1), COVERED * _counts(apart))
+        return cls(seen, still, COVERED * _counts(apart))
 
     def unsteadiness(self, before: Tensor, after: Tensor) -> Tensor:
         """Return, per picture, the mean squared distance of two paintings, once the first is moved too.

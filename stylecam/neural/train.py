@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -107,7 +108,8 @@ class Trainer:
         self.goal = TrainingLoss(options, self.device, self.precision)
         begun = kept.spec if kept else start.net.spec if start else None
         grids = begun.grids if begun else 2 if options.net == "fast" else 1
-        self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling, grids)
+        noise = kept.spec.noise if kept else True
+        self.spec = NetSpec(options.net, options.width, self.goal.styles, options.upsampling, grids, noise)
         torch.manual_seed(options.seed)
         self.plain_net = build_net(self.spec).to(self.device)
         self.optimizer = NetOptimizer(self.plain_net)
@@ -147,12 +149,15 @@ class Trainer:
         self.started = kept.about["training"].get("start", {})
 
     def _begin_as(self, net: StyleNet) -> None:
-        """Take a net's numbers over; each style of a net of several begins as the single one."""
+        """Take a net's numbers over; each style of a net of several begins as the single one.
+
+        One without noise is given some, weak at first.
+        """
         if net.spec.styles == 1:
             net = net.with_styles(torch.ones(self.spec.styles, 1))
-        if net.spec != self.spec:
+        if replace(net.spec, noise=self.spec.noise) != self.spec:
             raise TrainError(f"--start holds another net: {net.spec}", f"this run builds {self.spec}")
-        self.plain_net.load_state_dict(net.state_dict())
+        self.plain_net.load_state_dict(self.plain_net.state_dict() | net.state_dict())
 
     def _parallel(self) -> nn.Module:
         self.plain_net.to(memory_format=torch.channels_last)
@@ -173,6 +178,9 @@ class Trainer:
         began = time.perf_counter()
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         lr = learning_rate(step, self.options.steps, self.options.peak_lr)
+        self.plain_net.roll_noise(np.random.default_rng((self.options.seed, step)))
+        if self.goal.teacher:  # whose strokes lie where the noise says
+            self.goal.teacher.net.take_noise(self.plain_net)
         painted, terms = self.goal.terms(self.net, batch, step)
         total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 Both use the instance norm of Ulyanov et al. 2016. With several styles each instance norm holds one
 scale and shift per style and channel (conditional instance norm, Dumoulin et al. 2017); a vector of
-style weights mixes them.
+style weights mixes them. A fixed noise in front of one norm (`FixedNoise`) keeps plain walls still.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +28,8 @@ class NetSpec:
     """All it takes to build a net: what a weights file says of itself under `net`.
 
     `kind` is "full" (`TransformerNet`) or "fast", which has no upsampling to choose; `grids` tells a fast net
-    of one grid of cells (`CellNet`, as files say that say nothing) from one of two (`CellUNet`).
+    of one grid of cells (`CellNet`, as files say that say nothing) from one of two (`CellUNet`). `noise` says
+    whether there is a `FixedNoise` (files that say nothing have none).
     """
 
     kind: str = "full"
@@ -35,6 +37,7 @@ class NetSpec:
     styles: int = 1
     upsampling: str = "nearest"
     grids: int = 1
+    noise: bool = False
 
     def __post_init__(self) -> None:
         grids = (1, 2) if self.kind == "fast" else (1,)
@@ -88,11 +91,48 @@ class InstanceNorm(nn.Module):
         return normal * scale[:, :, None, None] + shift[:, :, None, None]
 
 
+class FixedNoise(nn.Module):
+    """Add noise, each channel its own mixture, that is the same in every frame.
+
+    On a plain wall a net has nothing to tell it where to put a stroke but the noise of the camera, which is
+    another in each frame: it paints strokes that dance. Here it finds one that stays. (The noise of Karras et
+    al. 2019, sec. 3.2, with strengths that are learned, but never drawn anew.)
+    """
+
+    KINDS = 4
+    SIDE = 64
+    """In places; beyond, the noise repeats itself."""
+
+    def __init__(self, channels: int, strength: float) -> None:
+        """`strength` is the standard deviation of its numbers before training, which hardly changes it."""
+        super().__init__()
+        drawn = torch.randn(1, self.KINDS, self.SIDE, self.SIDE, generator=torch.Generator().manual_seed(0))
+        self.pattern: Tensor
+        self.register_buffer("pattern", drawn)
+        self.conv = nn.Conv2d(self.KINDS, channels, 1, bias=False)
+        nn.init.normal_(self.conv.weight, std=strength)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` is (N, C, H, W)."""
+        rows = torch.arange(x.shape[2], device=x.device) % self.pattern.shape[2]
+        columns = torch.arange(x.shape[3], device=x.device) % self.pattern.shape[3]
+        noise = self.pattern.index_select(2, rows).index_select(3, columns)
+        mixed: Tensor = self.conv(noise.to(self.conv.weight.dtype))
+        return x + mixed.to(x.dtype)
+
+
 class ConvNorm(nn.Module):
-    """Reflection pad, convolve, normalise, and rectify where asked."""
+    """Reflection pad, convolve, add a fixed noise where asked, normalise, and rectify where asked."""
 
     def __init__(
-        self, ins: int, outs: int, kernel: int, styles: int, stride: int = 1, relu: bool = True
+        self,
+        ins: int,
+        outs: int,
+        kernel: int,
+        styles: int,
+        stride: int = 1,
+        relu: bool = True,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         # The norm that follows takes every channel's mean away, so a bias would do nothing.
@@ -100,11 +140,12 @@ class ConvNorm(nn.Module):
             ins, outs, kernel, stride, padding=kernel // 2, bias=False,
             padding_mode="reflect" if kernel > 1 else "zeros",  # no operation for nothing
         )  # fmt: skip
+        self.noise = FixedNoise(outs, noise) if noise else nn.Identity()
         self.norm = InstanceNorm(outs, styles)
         self.relu = relu
 
     def forward(self, x: Tensor, style: Optional[Tensor]) -> Tensor:  # noqa: UP045
-        x = self.norm(self.conv(x), style)
+        x = self.norm(self.noise(self.conv(x)), style)
         return F.relu(x) if self.relu else x
 
 
@@ -167,6 +208,20 @@ class StyleNet(nn.Module):
         """Turn a net for RGB into one for BGR, or back, in place, which costs nothing when it runs."""
         raise NotImplementedError
 
+    def roll_noise(self, rng: np.random.Generator) -> None:
+        """Move a net's fixed noise, round its ends, in place: training shows each part of it everywhere."""
+        for noise in self._noises():
+            down, right = rng.integers(0, FixedNoise.SIDE, 2).tolist()
+            noise.pattern.copy_(torch.roll(noise.pattern, (down, right), (2, 3)))
+
+    def take_noise(self, other: StyleNet) -> None:
+        """Take over where another net's fixed noise is, in place, if both have some."""
+        for mine, its in zip(self._noises(), other._noises(), strict=False):
+            mine.pattern.copy_(its.pattern)
+
+    def _noises(self) -> list[FixedNoise]:
+        return [module for module in self.modules() if isinstance(module, FixedNoise)]
+
     def with_styles(self, weight: Tensor) -> Self:
         """Return a copy whose styles are mixtures of this net's: `weight` is (new, styles).
 
@@ -192,7 +247,11 @@ class TransformerNet(StyleNet):
         a, b, c = spec.channels(32, 64, 128)
         n = spec.styles
         self.down = nn.ModuleList(
-            [ConvNorm(3, a, 9, n), ConvNorm(a, b, 3, n, stride=2), ConvNorm(b, c, 3, n, stride=2)]
+            [
+                ConvNorm(3, a, 9, n),
+                ConvNorm(a, b, 3, n, stride=2),
+                ConvNorm(b, c, 3, n, stride=2, noise=0.1 * spec.noise),
+            ]
         )
         self.body = nn.ModuleList([Residual(c, n) for _ in range(5)])
         self.up = nn.ModuleList([Upsample(c, b, n, spec.upsampling), Upsample(b, a, n, spec.upsampling)])
@@ -228,7 +287,7 @@ class CellNet(StyleNet):
         super().__init__(spec)
         channels, inner = spec.channels(channels, inner)
         self.cell, self.multiple, pixels = CELL, multiple, 3 * CELL * CELL  # TorchScript sees no globals
-        self.enter = ConvNorm(pixels, channels, 3, spec.styles)
+        self.enter = ConvNorm(pixels, channels, 3, spec.styles, noise=0.25 * spec.noise)
         self.body = nn.ModuleList([Residual(inner, spec.styles) for _ in range(4)])
         self.paint = nn.Conv2d(channels, pixels, 3, padding=1, padding_mode="reflect")
 
