@@ -209,7 +209,7 @@ def test_closing_twice_is_fine(tiny_style: Style) -> None:
 
 @pytest.mark.slow
 def test_4k(engine: Engine) -> None:
-    """Compared with itself: a 4K frame of tiles as large as the fixed noise repeats, away from its borders."""
+    """Compared with itself: a 4K frame of tiles as large as the fixed noise repeats, but at its borders."""
     if (engine.backend, engine.precision) == ("torchscript", "bf16") and not multiplies_bf16():
         pytest.skip("this CPU has no instructions for bf16: torch takes minutes")
     side = FixedNoise.SIDE * CELL
