@@ -284,7 +284,7 @@ def test_a_net_without_noise_is_given_a_little_at_the_start(make: Make, tmp_path
     torch.testing.assert_close({name: found[name] for name in plain.state_dict()}, dict(plain.state_dict()))
     (strength,) = (value for name, value in found.items() if name.endswith("noise.conv.weight"))
     wanted = 0.25 if kind == "fast" else 0.1
-    assert float(strength.std()) == pytest.approx(wanted, rel=0.3), "a tenth of what is there, in finished nets"
+    assert float(strength.std()) == pytest.approx(wanted, rel=0.3), "a tenth of what is there"
 
 
 @pytest.mark.parametrize("kind", KINDS)
