@@ -41,6 +41,7 @@ OUTLINE = 1 / 28
 """Of a side: so far around what is new all may be painted otherwise, for it has outlines."""
 
 LARGEST_ZOOM = 0.04
+
 _SHARP = 0.3
 """Blurred by less, in pixels, noise is as good as sharp."""
 
