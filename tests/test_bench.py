@@ -73,7 +73,7 @@ def test_the_count_of_operations(tiny_style: Style) -> None:
     width, height = 64, 48
     a, b, c = 8, 16, 32
     down = 81 * 3 * a + 9 * a * b / 4 + 9 * b * c / 16
-    body = 5 * 2 * 9 * c * c / 16
+    body = (5 * 2 * 9 * c + 4) * c / 16  # and the noise's four planes
     up = 9 * c * b / 4 + 9 * b * a + 81 * a * 3
     assert net_gflop(tiny_style, (width, height)) == pytest.approx(2e-9 * width * height * (down + body + up))
 
