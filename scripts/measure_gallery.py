@@ -1,14 +1,14 @@
 """Draw up the table of the gallery: each style, each net, what it is worth and what it costs.
 
-    python scripts/measure_gallery.py CONTENT_DIR CLIP [--styles starry wave] [--photos 5] [--frames 60]
+    python scripts/measure_gallery.py CONTENT_DIR [CLIP] [--styles starry wave] [--photos 5] [--frames 60]
         [--start photograph|noise]
 
 CONTENT_DIR is the folder the nets were trained on: the photographs set aside are named in the model card
 and each becomes a centred square of 256 px. Both nets of a style are judged by the full net's objective.
 In a row: that objective, its ratio to the full net's, the strong-Wolfe L-BFGS iterations that reach it (a
 median; from the photograph, or from white noise as in Johnson et al. 2016, section 4.1), the warp ratio on
-CLIP, the net's own milliseconds at 640x480 and 1280x720 and the size of its file. Prints a JSON line a row,
-then the table in Markdown.
+CLIP, the net's own milliseconds at 640x480 and 1280x720 and the size of its file; without CLIP no more than
+the iterations. Prints a JSON line a row, then the table in Markdown.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def milliseconds(file: Path, style: str, net: str) -> list[float]:
 
 def row_of(kind: str, style: Style, found: dict[str, float], options: argparse.Namespace) -> dict[str, Any]:
     """Return one line of the table."""
+    if options.clip is None:
+        return {"style": style.name, "net": kind, **found}
     small, large = milliseconds(style.path, style.name, kind)
     return {
         "style": style.name, "net": kind, **found,
@@ -111,7 +113,7 @@ def main() -> None:
     """Print the rows, then the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("content_dir", type=Path)
-    parser.add_argument("clip", type=Path)
+    parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--styles", nargs="+", default=None)
     parser.add_argument("--photos", type=int, default=5)
     parser.add_argument("--frames", type=int, default=60)
@@ -125,9 +127,10 @@ def main() -> None:
         for kind in NETS:
             rows.append(row_of(kind, styles[kind], found[kind], options))
             print(json.dumps(rows[-1]), flush=True)
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    columns = [column for column in COLUMNS if column in rows[0]]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for row in rows:
-        print("| " + " | ".join(str(row[column]) for column in COLUMNS) + " |")
+        print("| " + " | ".join(str(row[column]) for column in columns) + " |")
 
 
 if __name__ == "__main__":

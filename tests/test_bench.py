@@ -110,3 +110,12 @@ def test_the_command_measures_flicker_and_style(tiny_style_path: Path, clip: Pat
     assert {"warp_ratio", "still_error", "detail", "style_loss", "objective"} <= done.figures.keys()
     assert (done.figures["frames"], done.figures["size_wh"]) == (8, [64, 48])
     assert done.figures["style_loss"] > 0
+
+
+def test_a_clip_that_is_missing_is_found_missing_before_the_net_is_opened(tmp_path: Path) -> None:
+    """A net's opening takes seconds, and its compiling many."""
+    clip, net = tmp_path / "clip.mp4", tmp_path / "net.onnx"
+    done = stylecam("bench", "-s", net, "--temporal", clip)
+    assert done.code == 1
+    assert f'"{clip}"' in done.err
+    assert net.name not in done.err

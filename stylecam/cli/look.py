@@ -183,8 +183,10 @@ def _measure_flicker(
 ) -> None:  # fmt: skip
     """Print how much a stylized clip flickers, and beside it how well its frames are painted."""
     from stylecam import bench as benchmark
+    from stylecam.sources import FileSource
 
     with ExitStack() as stack:
+        stack.enter_context(FileSource(clip))  # can it be read at all? before seconds go into the net
         found, loaded = load(stack, style, net, engine, device, precision)
         judging = neural("judge")
         judge = judging.Judge(judging.load_objective(found))
