@@ -63,7 +63,7 @@ NOISY = 20.0
 
 
 ONLY_NOISE = IS_COVERED = 1 / 4
-"""Shares of the pairs in which only noise changes, and in which something is covered; in the others all moves.
+"""Shares of the pairs in which only noise changes, and in which something is covered; in the rest all moves.
 
 Thirds of each left films at the default smoothing, whose noise is gone before the net, 0 to 12% less steady
 than one half moved did.
