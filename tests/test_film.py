@@ -217,7 +217,7 @@ def test_what_was_begun_is_neither_forgotten_nor_mixed(tmp_path: Path, tiny_styl
         paint(tiny_style, task)
     assert "--resume" in refused.value.hint
     for changed, cause in (
-        ({"smoothing": 0.1}, "--smooth"), ({"size_wh": (48, 32)}, "size"), ({"frames": 29}, "--frames"),
+        ({"smoothing": 0.3}, "--smooth"), ({"size_wh": (48, 32)}, "size"), ({"frames": 29}, "--frames"),
         ({"encoding": Encoding(crf=30)}, "codec"), ({"compare": True}, "--compare"),
     ):  # fmt: skip
         with pytest.raises(SinkOpenError, match=f"another {cause}"):

@@ -115,7 +115,7 @@ def test_an_engine_that_fails_in_a_part_costs_that_part(tmp_path: Path, tiny_sty
 def in_parts(tmp_path: Path, count: int = 144) -> tuple[Task, list[Part]]:
     """A film of twelve segments, in four parts."""
     path = moving_film(tmp_path / "in.mp4", count)
-    task = Task(str(path), str(tmp_path / "out.mp4"))
+    task = Task(str(path), str(tmp_path / "out.mp4"), smoothing=0.2)
     return task, cut(task, 24.0, workers=1)
 
 
