@@ -127,6 +127,24 @@ def test_resume_goes_on(desk: Path) -> None:
     assert "initial was content" in other.err
 
 
+def test_resume_knows_another_painting_and_photograph(desk: Path) -> None:
+    """By what they show: the file may have the name of the one that was begun with."""
+    arguments = ("slow", "photo.png", *PAINTED, "--iterations", 2)
+    assert stylecam(*arguments).code == 0
+    before = tree(desk / "out")
+    for name in ("photo", "painting"):
+        kept = Path(f"{name}.png").read_bytes()
+        Path(f"{name}.png").write_bytes(Path("other.png").read_bytes())
+        done = stylecam(*arguments, "--resume")
+        Path(f"{name}.png").write_bytes(kept)
+        assert done.code == 1
+        told = {"photo": "the content image", "painting": "the painting"}[name]
+        assert f"begun with other options: {told} was another\nhint: " in done.err
+    assert "there was no mask" in stylecam(*arguments, "--resume", "--mask", "other.png").err
+    assert tree(desk / "out") == before
+    assert "finished before" in stylecam(*arguments, "--resume").err
+
+
 def test_resume_makes_up_for_the_comparison(desk: Path) -> None:
     """Interrupted while the net was compared, a picture is finished but for what the net is worth."""
     stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 0)
@@ -135,6 +153,42 @@ def test_resume_makes_up_for_the_comparison(desk: Path) -> None:
     assert len(done.figures["equal_iterations"]) == 1
     again = stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 2, "--resume")
     assert "finished before" in again.err
+
+
+def test_resume_compares_with_the_net_that_is_named_now(desk: Path) -> None:
+    model, style = onnx.load("tiny.onnx"), read_style(Path("tiny.onnx"))
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("bias"):
+            tensor.raw_data = bytes(len(tensor.raw_data))
+    write_card(model, {**style.card, "style": "second"}, style.grams)
+    onnx.save(model, "second.onnx")
+    kept = Path("out", "photo", "result.json")
+    stylecam("slow", "photo.png", *TINY, "--iterations", 3, "--compare", 2)
+    before = json.loads(kept.read_text())
+    done = stylecam(
+        "slow", "photo.png", *TINY, "--iterations", 3, "--compare", 2, "--fast", "second.onnx", "--resume"
+    )
+    now = json.loads(kept.read_text())
+    assert done.code == 0, done.err
+    assert (before["net"], now["net"]) == ("tiny, full", "second, full")
+    assert before["terms"]["fast"] != now["terms"]["fast"]
+    assert before["terms"]["reference"] == now["terms"]["reference"]
+
+
+def test_a_run_lists_its_own_iterates_alone(desk: Path) -> None:
+    """Begun anew, and gone on with further than the run that was there before."""
+    arguments = ("slow", "photo.png", *TINY, "--compare", 0, "--snapshots")
+    assert stylecam(*arguments, 1, "--iterations", 5).code == 0
+    assert stylecam(*arguments, 2, "--iterations", 2).code == 0
+    done = stylecam(*arguments, 2, "--iterations", 4, "--resume")
+    assert done.code == 0, done.err
+    snapshots = json.loads(Path("out", "photo", "result.json").read_text())["snapshots"]
+    assert [iteration for iteration, _ in snapshots] == [0, 2, 4]
+    assert sorted(path.stem for path in Path("out", "photo", "steps").iterdir()) == [
+        "000000",
+        "000002",
+        "000004",
+    ]
 
 
 @posix
@@ -172,16 +226,44 @@ def test_a_film_of_references(desk: Path) -> None:
     assert int(np.argmin(distances)) == 5
 
 
+def test_a_film_is_not_spread_over_its_own_source(desk: Path) -> None:
+    noise_film(Path("clip.mp4"), 3, (64, 48))
+    before = tree(desk)
+    done = stylecam("slow", "clip.mp4", *TINY, "--at", 0, "--film", desk / "clip.mp4")
+    assert done.code == 1
+    assert done.err.splitlines()[0] == "error: clip.mp4 would be overwritten"
+    assert tree(desk) == before
+
+
+@pytest.mark.parametrize(
+    ("film", "cause"),
+    [("film.xyz", 'container ".xyz" is not known'), ("none/film.mp4", 'folder "none" does not exist')],
+)
+def test_where_the_film_goes_is_looked_at_first(desk: Path, film: str, cause: str) -> None:
+    noise_film(Path("clip.mp4"), 3, (64, 48))
+    before = tree(desk)
+    done = stylecam("slow", "clip.mp4", *TINY, "--at", 0, "--film", film)
+    assert (done.code, tree(desk)) == (1, before)
+    assert cause in done.err.splitlines()[0]
+
+
 @posix
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_film_so_far(desk: Path) -> None:
+@pytest.mark.parametrize("there", [b"", b"the film of before"])
+def test_ctrl_c_leaves_no_piece_of_a_film(desk: Path, there: bytes) -> None:
     noise_film(Path("clip.mp4"), 8, (64, 48), sound=True)
+    if there:
+        Path("film.mp4").write_bytes(there)
     done = interrupted(
         "stylecam.sinks.file:FileSink.write", "slow", "clip.mp4", *TINY, "--iterations", 1, "--at", "1",
         "--film", "film.mp4", "--compare", 0, number=signal.SIGINT, after=3,
     )  # fmt: skip
     assert done.code == 130, done.err
-    assert 3 <= len(pictures_of(Path("film.mp4"))) < 8
+    assert "film.mp4: not written" in done.err
+    left = {
+        path.name: path.read_bytes() for path in desk.iterdir() if path.stem.strip(".").startswith("film")
+    }
+    assert left == ({"film.mp4": there} if there else {})
     assert Path("out", "report.html").exists()
 
 
@@ -194,10 +276,15 @@ def test_ctrl_c_keeps_the_film_so_far(desk: Path) -> None:
         (["photo.png", *TINY, "--preset", "classic"], "tutorial"),
         (["photo.png", *TINY, "--at", "3"], "is no film"),
         (["photo.png", *TINY, "--initial", "style"], "no painting to begin with"),
+        (["clip.mp4", *TINY, "--at", "-1,3"], "there is no frame -1"),
+        (["clip.mp4", *TINY, "--every", "inf"], "every inf s is out of range"),
+        (["clip.mp4", "photo.png", *TINY], '"clip.mp4" is no picture: a film is painted alone'),
+        (["photo.png", "clip.mp4", *TINY], '"clip.mp4" is no picture: a film is painted alone'),
         (["photo.png", *PAINTED, "--film", "a.mp4"], "is no film"),
         (["photo.png", *PAINTED, "--initial", "fast"], "need a net"),
         (["photo.png", *PAINTED, "--share", 1, "--share", 2], "2 shares for 1"),
         (["photo.png", *PAINTED, "--style-weight", "1e38", "--tv-weight", "1e38"], "the objective is"),
+        (["photo.png", *PAINTED, "--content-layer", "relu9_1"], "vgg16 has no layer relu9_1"),
         (["photo.png", *PAINTED, "--vgg", "nothing.pth"], "could not be read"),
         (["photo.png", *PAINTED, "--mask", "nothing.png"], "does not exist"),
     ],
@@ -220,6 +307,7 @@ def test_bad_input_is_refused(desk: Path, arguments: list[object], cause: str) -
         ["photo.png"], ["photo.png", *TINY, "--style-image", "painting.png"],
         ["photo.png", *TINY, "--size", "big"], ["photo.png", *TINY, "--at", "1,b"],
         ["photo.png", *TINY, "--preset", "modern"], ["photo.png", *TINY, "--iterations", 0],
+        ["photo.png", *TINY, "--initial", "noise", "--seed", -1],
     ],
 )  # fmt: skip
 def test_a_wrong_command_line(desk: Path, arguments: list[object]) -> None:

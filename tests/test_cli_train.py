@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import as_user_style, interrupted, noise, stylecam, stylecam_apart, tree
-from nets import psnr_db
+from nets import MakeFile, psnr_db
 
 from stylecam.engines import open_engine
 from stylecam.frames import resize
@@ -168,6 +168,19 @@ def test_a_style_of_a_shared_net_is_exported_alone(
         assert psnr_db(one.infer(frames), all3.infer(frames, [0, 1, 0])) >= 40
 
 
+def test_an_export_says_which_net_it_wrote(
+    make_onnx: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    full, fast = make_onnx("full", 1), make_onnx("fast", 1)
+    with as_user_style(full, "zebra"), as_user_style(fast, "zebra-fast"):
+        for net, kind in (("auto", "fast"), ("full", "full"), ("fast", "fast")):
+            done = stylecam("export", "zebra", "-o", "zebra.ts", "--net", net, "--json")
+            assert done.code == 0, done.err
+            assert f"zebra.ts: the {kind} net, " in done.err
+            assert done.figures["net"] == kind
+
+
 def test_a_folder_that_cannot_be_written(studio: list[object], tmp_path: Path) -> None:
     before = tree(tmp_path)
     for folder in ("painting.png", "painting.png/deeper"):
@@ -184,6 +197,23 @@ def test_a_net_that_is_not_the_backbone(studio: list[object], tmp_path: Path) ->
     assert done.code == 1
     assert "error: other.pth does not hold the net vgg16" in done.err
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--seed", -1),
+        ("--held-out", -1),
+        ("--temporal-weight", -1),
+        ("--style-size", 4),
+        ("--precision", "int8"),
+    ],
+)
+def test_values_out_of_range_are_a_usage_error(studio: list[object], wrong: tuple[str, object]) -> None:
+    done = stylecam(*studio, *wrong)
+    assert done.code == 2
+    assert f"Invalid value for '{wrong[0]}'" in done.err
+    assert not Path("out").exists()
 
 
 def test_a_teacher_brings_its_paintings_along(painting: Path, photos: Path, tmp_path: Path) -> None:

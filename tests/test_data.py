@@ -98,6 +98,10 @@ def test_pictures_a_net_was_judged_on_are_set_aside_first(tmp_path: Path) -> Non
     assert len(names) == 3
     assert {"07.png", "02.png"} < names
     assert not set(data.held_out) & set(data.files)
+    for held_out in (0, 1):
+        data = ContentFolder(tmp_path, 64, seed=0, held_out=held_out, judged_on=judged)
+        assert {file.name for file in data.held_out} == {"07.png", "02.png"}
+        assert len(data.files) == 7
 
 
 def test_crops_vary_in_place_size_and_flip(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A pupil learns to paint as its teacher does."""
+"""A pupil learns to paint as its teacher does; a net keeps the tones of the one it began as."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nets import make_checkpoint, make_net
 from torch import Tensor, nn
 from training import Make, run, save_teacher
 
-from stylecam.errors import StyleError
+from stylecam.errors import StyleError, TrainError
 from stylecam.neural import training_loss as module
 from stylecam.neural.checkpoint import load_checkpoint
-from stylecam.neural.distill import Imitation
+from stylecam.neural.distill import Imitation, Tones
 from stylecam.neural.options import Objective
 from stylecam.neural.transformer import NetSpec
 
@@ -112,3 +112,42 @@ def test_a_teacher_that_is_not_there(make: Make) -> None:
     with pytest.raises(StyleError, match="style 'nobody' is unknown"):
         run(make(teacher="nobody", **TAUGHT))
     assert not make().out_dir.exists()
+
+
+@pytest.mark.parametrize("styles", [1, 3])
+def test_tones_are_compared_by_the_means_of_squares(styles: int) -> None:
+    origin = make_net(styles=styles)
+    painted, original = torch.rand(2, 2, 3, 32, 40) * 255
+    mix = torch.tensor([[0, 1.0, 0], [0, 0, 1.0]])
+    off = (painted - origin(original, None if styles == 1 else mix)).double().numpy()
+    corners = [(top, left) for top in (0, 8, 16) for left in (0, 8, 16, 24)]
+    means = [off[:, :, top : top + 16, left : left + 16].mean((2, 3)) for top, left in corners]
+    found = float(Tones(origin)(painted, original, mix))
+    assert found == pytest.approx(np.mean(np.square(means)), rel=1e-4)
+
+
+def test_strokes_may_change_where_tones_do_not() -> None:
+    origin, original = make_net(), torch.rand(1, 3, 64, 64) * 255
+    checks = torch.ones(1, 3, 64, 64)
+    checks[:, :, ::2, 1::2] = checks[:, :, 1::2, ::2] = -1
+    painted = origin(original, None)
+    assert float(Tones(origin)(painted + 20 * checks, original, None)) < 1e-6
+    assert float(Tones(origin)(painted + 20, original, None)) == pytest.approx(400, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_net_may_be_held_to_the_tones_of_the_one_it_begins_as(make: Make, single_teacher: str) -> None:
+    begun = {"width": 0.25, "batch": 2, "start": single_teacher}
+    first = run(make(steps=1, lr=1e-12, tone_weight=1.0, **begun))[0].terms["tones"]
+    assert first < 0.1  # as both have their strokes where the one noise says
+    drifts = []
+    for weight in (1e-6, 1e4):
+        options = make(steps=12, lr=2e-3, tone_weight=weight, **begun)
+        drifts.append(run(options)[-1].terms["tones"] / weight)
+        assert load_checkpoint(options.checkpoint).about["training"]["tone_weight"] == weight
+    assert drifts[1] < 0.5 * drifts[0]
+
+
+def test_tones_without_a_start_are_refused(make: Make) -> None:
+    with pytest.raises(TrainError, match="no tones to keep"):
+        make(tone_weight=1.0)

@@ -88,6 +88,11 @@ def test_a_pattern_of_cells_is_the_spread_of_the_means_of_each_place() -> None:
         assert float(cell_pattern(rgb, 4, 4)[n]) == pytest.approx(np.mean(spreads), rel=1e-4)
 
 
+def test_a_part_of_a_cell_at_the_edge_is_left_out() -> None:
+    rgb = torch.rand(1, 3, 100, 71) * 255
+    torch.testing.assert_close(cell_pattern(rgb), cell_pattern(rgb[..., :96, :64]), rtol=0, atol=0)
+
+
 def test_only_what_repeats_from_cell_to_cell_is_a_pattern() -> None:
     tile = torch.rand(1, 3, 8, 8) * 255
     plain, wallpaper = torch.full((1, 3, 64, 64), 90.0), tile.repeat(1, 1, 8, 8)

@@ -33,10 +33,16 @@ def make(vgg_file: Path, photo: Pixels) -> Any:
         vgg=str(vgg_file), content_layer="relu2_2", style_layers=("relu1_2", "relu2_2"), style_size=40
     )
 
-    def make(changes: dict[str, Any], objective: Objective = objective, **more: Any) -> Optimisation:
+    def make(
+        changes: dict[str, Any],
+        objective: Objective = objective,
+        content: Pixels = photo,
+        paintings: tuple[int, ...] = (5,),
+        **more: Any,
+    ) -> Optimisation:
         recipe = replace(BASE, **({"objective": objective} | changes))
-        painting = Painting("a", resize(noise(8, 8, 3, seed=5), (40, 40)))
-        return Optimisation(GoalMaker(recipe, torch.device("cpu"), [painting]), photo, **more)
+        each = [Painting("a", resize(noise(8, 8, 3, seed=seed), (40, 40)), seed) for seed in paintings]
+        return Optimisation(GoalMaker(recipe, torch.device("cpu"), each), content, **more)
 
     return make
 
@@ -115,6 +121,35 @@ def test_a_higher_limit_lets_it_go_on_and_other_options_do_not(make: Any) -> Non
     assert [step.iteration for step in make({"iterations": 8}, state=state).steps()] == [7, 8]
     with pytest.raises(OptimiseError, match="initial was content"):
         make({"initial": "noise"}, state=state)
+
+
+def test_other_pictures_are_not_gone_on_with(make: Any, photo: Pixels) -> None:
+    """They have the names and sizes of those that were begun with."""
+    mask = np.full((40, 48), 255, np.uint8)
+    plain, masked = make({}), make({}, mask=mask)
+    for painting in (plain, masked):
+        next(painting.steps())
+    make({}, mask=mask, state=masked.state_dict())
+    for changed, begun, cause in (
+        ({"paintings": (6,)}, plain, "options: the painting was another$"),
+        ({"paintings": (5, 6)}, plain, "share was 1.0, the painting was another$"),
+        ({"content": 255 - photo}, plain, "options: the content image was another$"),
+        ({"content": photo[:32]}, plain, "options: the content image was another$"),
+        ({"mask": mask}, plain, "options: there was no mask$"),
+        ({}, masked, "options: the mask was another$"),
+        ({"mask": mask // 2}, masked, "options: the mask was another$"),
+    ):
+        with pytest.raises(OptimiseError, match=cause):
+            make({}, state=begun.state_dict(), **changed)
+
+
+def test_of_another_objective_only_what_differs_is_told(make: Any) -> None:
+    painting = make({})
+    next(painting.steps())
+    objective = replace(painting.recipe.objective, style_layers=("relu1_2",), style_weight=(3.0,))
+    with pytest.raises(OptimiseError) as caught:
+        make({}, objective=objective, state=painting.state_dict())
+    assert caught.value.message.endswith(": style_layers was relu1_2,relu2_2, style_weight was 5.0")
 
 
 def test_weights_that_make_it_nan(make: Any, vgg_file: Path) -> None:

@@ -75,3 +75,26 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TrainError, match="cannot be written"):
         Progress(tmp_path / "file" / "out", "a", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+@pytest.mark.parametrize("name", ["a.jsonl", "a-loss.png"])
+def test_a_full_disk_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    progress = Progress(tmp_path, "a", 0)
+
+    def write() -> None:
+        progress.log(a_step(1))
+        progress.draw(make_net(), [], torch.device("cpu"))
+
+    with pytest.raises(TrainError, match=r"cannot be written: .*No space left") as caught:
+        write()
+    assert "--resume" in caught.value.hint
+
+
+def test_a_folder_of_samples_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a-samples").touch()
+    progress = Progress(tmp_path, "a", 0)
+    progress.log(a_step(1))
+    with pytest.raises(TrainError, match="cannot be written"):
+        progress.draw(make_net(), write_photos(tmp_path / "photos", 1), torch.device("cpu"))

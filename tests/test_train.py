@@ -19,7 +19,7 @@ from nets import KINDS, MakeFile, distance, make_checkpoint, noise, paint, with_
 from torch import Tensor, nn
 from training import Make, log_of, parameters, run
 
-from stylecam.errors import DatasetEmptyError, DivergedError, StyleError, TrainError
+from stylecam.errors import DatasetEmptyError, DivergedError, StyleError, TrainError, VggError
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stylecam.neural.optimizer import NORM_BOOST
 from stylecam.neural.options import TrainOptions, describe_paintings
@@ -252,6 +252,32 @@ def test_a_weights_file_can_be_the_start(
         Trainer(replace(options, net="fast"))
 
 
+@pytest.mark.parametrize(("kind", "wanted"), [KINDS, KINDS[::-1]])
+def test_a_net_of_another_kind_is_told_by_its_kind(
+    make: Make, make_ckpt: MakeFile, make_onnx: MakeFile, kind: str, wanted: str
+) -> None:
+    """Before anything else that is not as it should be follows from it, such as its grids."""
+    run(make(net=kind, steps=1))
+    wrong: list[dict[str, Any]] = [
+        {"start": str(make_ckpt(kind, 1))}, {"start": str(make_onnx(kind, 1))}, {"resume": True}
+    ]  # fmt: skip
+    for each in wrong:
+        with pytest.raises(StyleError, match=f"holds a {kind} net, not a {wanted} one") as caught:
+            Trainer(make(net=wanted, steps=1, **each))
+        assert caught.value.hint == f"name --net {kind}"
+
+
+def test_a_file_that_teaches_may_hold_either_net(
+    make: Make, make_ckpt: MakeFile, make_onnx: MakeFile
+) -> None:
+    for file in (make_ckpt("fast", 1), make_onnx("fast", 1), make_onnx("full", 1)):
+        taught = Trainer(make(style_images=(), teacher=str(file)))
+        assert taught.goal.teacher
+        assert taught.goal.teacher.net.spec.kind == (
+            "full" if file.parent.name.startswith("full") else "fast"
+        )
+
+
 def test_the_fast_net_trains(make: Make) -> None:
     options = make(net="fast", steps=15, batch=2, lr=1e-2)
     steps = run(options)
@@ -302,8 +328,8 @@ def test_each_step_sees_the_noise_at_another_place_the_same_in_each_run(make: Ma
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_a_pattern_of_cells_counts_against_the_fast_net_alone(make: Make, teacher: str) -> None:
-    assert [make(net=kind).pattern for kind in KINDS] == [0, 10000]
+def test_a_pattern_of_cells_counts_against_a_net(make: Make, teacher: str) -> None:
+    assert [make(net=kind).pattern for kind in KINDS] == [3000, 10000]
     assert [make(net=kind, teacher=teacher).pattern for kind in KINDS] == [0, 3]
     assert make(net="fast", pattern_weight=0.0).pattern == 0
     terms = [run(make(net="fast", steps=1, pattern_weight=weight))[0].terms for weight in (0.0, 1.0, 2.0)]
@@ -334,7 +360,7 @@ def test_what_tells_styles_apart_moves_faster(make: Make, painting: Path) -> Non
 
 def test_the_total_is_the_sum_of_the_terms(make: Make) -> None:
     (step,) = run(make(steps=1))
-    assert list(step.terms) == ["content", "style", "tv"]
+    assert list(step.terms) == ["content", "style", "tv", "pattern"]
     assert step.total == pytest.approx(sum(step.terms.values()))
 
 
@@ -483,13 +509,47 @@ def test_resuming_with_other_options_is_refused(make: Make, teacher: str) -> Non
     for change, named in (
         ({"lr": 5e-4}, "lr was 0.001"), ({"steps": 9}, "steps was 6"), ({"seed": 1}, "seed was 0"),
         ({"batch": 2}, "batch was 1"), ({"tv_weight": 1.0}, "the objective was another"),
-        ({"width": 0.2}, r"the net was .*width=0\.1"), ({"net": "fast"}, "the net was .*full"),
+        ({"width": 0.2}, r"the net was .*width=0\.1"),
         ({"temporal_weight": (1.0,)}, r"temporal_weight was \[0\.0\]"),
-        ({"teacher": teacher}, "teacher was None"), ({"pattern_weight": 1.0}, r"pattern was 0\.0"),
+        ({"teacher": teacher}, "teacher was None"), ({"pattern_weight": 1.0}, r"pattern was 3000\.0"),
         ({"turns": (2,)}, r"turns was \[1\]"),
+        ({"tone_weight": 1.0, "start": teacher}, r"tone_weight was 0\.0"),
     ):  # fmt: skip
         with pytest.raises(TrainError, match=named):
             run(make(resume=True, **change))
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_resuming_with_another_painting_is_refused(
+    make: Make, painting: Path, tmp_path: Path, finished: bool
+) -> None:
+    """Its net would be given the new one's name and Gram matrices."""
+    other = tmp_path / "other.png"
+    cv2.imwrite(str(other), cv2.resize(noise(12, 16, 3, seed=98), (64, 48)))
+    for first, then in (((painting,), (other,)), ((painting, other), (other, painting))):
+        options = make(style_images=first, steps=2, out_dir=tmp_path / f"out{len(first)}")
+        running = train(options)
+        for _ in range(2 if finished else 1):
+            next(running)
+        running.close()
+        before = options.checkpoint.read_bytes()
+        with pytest.raises(TrainError, match="with other options: the painting was another"):
+            run(replace(options, style_images=then, resume=True))
+        assert options.checkpoint.read_bytes() == before
+        assert len(run(replace(options, resume=True))) == (0 if finished else 1)
+
+
+def test_resuming_with_a_teacher_of_another_painting_is_refused(
+    make: Make, make_ckpt: MakeFile, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "mine.ckpt"
+    options = make(style_images=(), teacher=str(teacher), steps=1)
+    save_checkpoint(load_checkpoint(make_ckpt("full", 1)), teacher)
+    run(options)
+    assert run(replace(options, resume=True)) == []
+    save_checkpoint(make_checkpoint(seed=1), teacher)
+    with pytest.raises(TrainError, match="the painting was another"):
+        run(replace(options, resume=True))
 
 
 def test_a_corrupt_checkpoint_is_refused_and_left(make: Make) -> None:
@@ -530,6 +590,35 @@ def test_an_empty_folder_is_an_error_and_leaves_nothing(make: Make, tmp_path: Pa
 def test_numbers_out_of_range_are_refused(make: Make, wrong: dict[str, Any]) -> None:
     with pytest.raises(TrainError, match="out of range"):
         make(**wrong)
+
+
+@pytest.mark.parametrize("sort", ["alone", "taught"])
+def test_any_crop_trains(make: Make, make_ckpt: MakeFile, teacher: str, sort: str) -> None:
+    """Also one that is no whole number of cells, of strides or of squares of tones."""
+    sorts: dict[str, dict[str, Any]] = {
+        "alone": {"start": str(make_ckpt("full", 1)), "tone_weight": 1.0},
+        "taught": {"style_images": (), "teacher": teacher, "net": "fast"},
+    }
+    more = sorts[sort] | {"width": 0.25, "temporal_weight": (0.1,), "perceptual_weight": 1.0}
+    assert len(run(make(crop=101, steps=1, batch=2, **more))) == 1
+
+
+def test_a_painting_too_narrow_for_the_deepest_layer_is_refused(make: Make, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "strip.png"), noise(20, 3000, 3))
+    with pytest.raises(
+        TrainError, match=r"strip\.png is too small at 400x3: .* relu2_2 needs 4 px"
+    ) as caught:
+        Trainer(make(style_images=(tmp_path / "strip.png",), style_size=400))
+    assert "--style-size" in caught.value.hint
+    Trainer(make(style_images=(tmp_path / "strip.png",), style_size=600))
+
+
+@pytest.mark.parametrize("wrong", [{"content_layer": "relu9_1"}, {"style_layers": ("relu9_1",)}])
+def test_an_unknown_layer_is_refused_before_anything_is_touched(make: Make, wrong: dict[str, Any]) -> None:
+    run(make(steps=2))
+    with pytest.raises(VggError, match="vgg16 has no layer relu9_1"):
+        run(make(steps=2, **wrong))
+    assert len(log_of(make())) == 2
 
 
 def test_the_rate_rises_then_falls_to_a_hundredth() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylecam.arguments import DebugFlag, Format, JsonFlag, Output, Precision, PrecisionOption, TrainedKind
+from stylecam.arguments import DebugFlag, Format, JsonFlag, NetKind, Output, TrainedKind, TrainedPrecision
 from stylecam.cli.program import command, neural
 from stylecam.console import print_json, progress, say
 from stylecam.interrupt import deferred_interrupt
@@ -40,11 +40,11 @@ def train(
     net: Annotated[TrainedKind, typer.Option(help="Which net to build.")] = TrainedKind.full,
     width: Annotated[float, typer.Option(metavar="F", help="Channels, as a multiple of the paper's.")] = 1.0,
     upsampling: Annotated[str, typer.Option(help="nearest or transposed.")] = "nearest",
-    seed: Annotated[int, typer.Option(help="Fixes the order of the data and the first weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the order of the data and the first weights.")] = 0,
     lr: Annotated[
         float | None, typer.Option(help="Highest learning rate; 1e-3, with a teacher 4e-3.")
     ] = None,
-    held_out: Annotated[int, typer.Option(help="Photographs to set aside, to judge the net on.")] = 20,
+    held_out: Annotated[int, typer.Option(min=0, help="Photographs to set aside, to judge the net on.")] = 20,
     checkpoint_every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Write a checkpoint every N steps.")
     ] = 100,
@@ -57,24 +57,30 @@ def train(
     ] = None,
     style_weight: Annotated[
         list[float] | None,
-        typer.Option(help="How much the painting counts; once, or for each.  [default: 5]"),
+        typer.Option(min=0, help="How much the painting counts; once, or for each.  [default: 5]"),
     ] = None,
     temporal_weight: Annotated[
-        list[float] | None, typer.Option(help="How much steadiness counts; once, or for each.  [default: 0]")
+        list[float] | None,
+        typer.Option(min=0, help="How much steadiness counts; once, or for each.  [default: 0]"),
     ] = None,
     turns: Annotated[
         list[int] | None,
         typer.Option(help="Photographs a painting gets in a round; once, or for each.  [default: 1]"),
     ] = None,
     pattern_weight: Annotated[
-        float | None, typer.Option(help="How much a pattern of cells counts against a fast net.")
+        float | None, typer.Option(min=0, help="How much a pattern of cells counts against a net.")
     ] = None,
-    perceptual_weight: Annotated[
-        float, typer.Option(help="With a teacher: how much the objective counts still.")
+    tone_weight: Annotated[
+        float, typer.Option(min=0, help="How much a drift from the tones of --start's net counts.")
     ] = 0.0,
-    content_weight: Annotated[float, typer.Option(help="How much the photograph counts.")] = 1.0,
-    tv_weight: Annotated[float, typer.Option(help="How much smoothness (total variation) counts.")] = 1e-3,
-    style_size: Annotated[int, typer.Option(metavar="PX", help="Long side of the painting.")] = 512,
+    perceptual_weight: Annotated[
+        float, typer.Option(min=0, help="With a teacher: how much the objective counts still.")
+    ] = 0.0,
+    content_weight: Annotated[float, typer.Option(min=0, help="How much the photograph counts.")] = 1.0,
+    tv_weight: Annotated[
+        float, typer.Option(min=0, help="How much smoothness (total variation) counts.")
+    ] = 1e-3,
+    style_size: Annotated[int, typer.Option(min=16, metavar="PX", help="Long side of the painting.")] = 512,
     style_layers: Annotated[
         str, typer.Option(metavar="A,B,...", help="Where the painting is compared.")
     ] = "relu1_2,relu2_2,relu3_3,relu4_3",
@@ -91,7 +97,9 @@ def train(
     licence: Annotated[str, typer.Option(help="Under what terms the net is given.")] = "",
     data: Annotated[str | None, typer.Option(help="What the photographs are, for the model card.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: PrecisionOption = Precision.auto,
+    precision: Annotated[
+        TrainedPrecision, typer.Option(help="auto: half precision where the hardware multiplies in it.")
+    ] = TrainedPrecision.auto,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile; needs a C++ compiler.")] = False,
     json: JsonFlag = False,
     debug: DebugFlag = False,
@@ -114,9 +122,10 @@ def train(
         images, content_dir, output, name=name, steps=steps, batch=batch, crop=crop, net=net.value,
         width=width, upsampling=upsampling, objective=objective, teacher=teacher,
         perceptual_weight=perceptual_weight, temporal_weight=tuple(temporal_weight or (0.0,)),
-        turns=tuple(turns or (1,)), pattern_weight=pattern_weight, lr=lr,
-        seed=seed, held_out=held_out, checkpoint_every=checkpoint_every, sample_every=sample_every,
-        device=device, precision=precision, compile=compile, resume=resume, start=start, data=data,
+        turns=tuple(turns or (1,)), pattern_weight=pattern_weight,
+        tone_weight=tone_weight, lr=lr, seed=seed, held_out=held_out,
+        checkpoint_every=checkpoint_every, sample_every=sample_every, device=device,
+        precision=precision.value, compile=compile, resume=resume, start=start, data=data,
         about=describe_paintings(images, names, painter or [""], year or [""], licence),
     )  # fmt: skip
     _train(options)
@@ -165,6 +174,9 @@ def export(
     format: Annotated[
         Format | None, typer.Option(help="If left out, the suffix tells: .onnx .ts .pt2.")
     ] = None,
+    net: Annotated[
+        NetKind, typer.Option(help="Which net of a style; auto: the fast one, where there is one.")
+    ] = NetKind.auto,
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="Store ONNX weights in fp32.")
     ] = False,
@@ -172,7 +184,9 @@ def export(
     debug: DebugFlag = False,
 ) -> None:
     """Write a net as ONNX, TorchScript or torch.export, compared with the net before it is kept."""
-    written = neural("export").export(checkpoint, output, format and format.value, half=not full_precision)
-    say(f"{written}: {written.stat().st_size / 1e6:.1f} MB, its output checked against the net's")
+    trained = neural("trained").load_trained(checkpoint, net.value)
+    written = neural("export").write_net(trained, output, format and format.value, half=not full_precision)
+    kind, size = trained.net.spec.kind, written.stat().st_size
+    say(f"{written}: the {kind} net, {size / 1e6:.1f} MB, its output checked against the net's")
     if json:
-        print_json({"output": str(written), "bytes": written.stat().st_size})
+        print_json({"output": str(written), "net": kind, "bytes": size})

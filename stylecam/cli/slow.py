@@ -24,7 +24,7 @@ from stylecam.arguments import (
     parse_list,
     parse_long_side,
 )
-from stylecam.cli.program import command, neural
+from stylecam.cli.program import check_not_same, command, neural
 from stylecam.console import print_json, progress, say
 from stylecam.interrupt import deferred_interrupt
 
@@ -113,7 +113,7 @@ def slow(
     compare: Annotated[
         int, typer.Option(min=0, metavar="N", help="Look for what the net is worth up to N iterations.")
     ] = 100,
-    seed: Annotated[int, typer.Option(help="Fixes the noise of --initial noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the noise of --initial noise.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what DIR holds.")] = False,
     net: NetOption = NetKind.auto,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -145,6 +145,8 @@ def slow(
         at=parse_list(at, int, "--at") or (), every=every, film=film, mask=mask, snapshot_every=snapshots,
         compare=compare, resume=resume,
     )  # fmt: skip
+    if film:
+        check_not_same(inputs[0], film)
     _paint(options, json)
 
 
@@ -174,6 +176,8 @@ def _paint(options: SlowOptions, json: bool) -> None:
             if interrupted():
                 steps.close()
                 say(f"{options.out_dir}: the best pictures so far are kept; go on with --resume")
+                if options.film and not run.film_frames:
+                    say(f"{options.film}: not written, a film is made whole or not at all")
                 raise KeyboardInterrupt
     say(f"{options.out_dir / 'report.html'}: {len(run.results)} pictures")
     if json:

@@ -62,7 +62,8 @@ class ContentFolder:
     What picture, crop and flip stands where depends on `seed` and the place in the series
     alone, so a resumed run sees just what an unbroken one would. Pictures that cannot be read
     or are tiny are passed over when met; `skipped` holds their names. Pictures called as in
-    `judged_on` are set aside before others. Raises DatasetEmptyError.
+    `judged_on` are set aside before others, all of them, more than `held_out` or not. Raises
+    DatasetEmptyError.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ContentFolder:
         files = list_pictures(folder)
         order = np.random.default_rng(seed).permutation(len(files))
         likeliest = sorted((files[i] for i in order), key=lambda file: file.name not in judged_on)
-        self.held_out = self._usable(likeliest, held_out)
+        self.held_out = self._usable(likeliest, held_out, judged_on)
         kept = set(self.held_out)
         self.files = [file for file in files if file not in kept]
         if not self.files:
@@ -83,10 +84,10 @@ class ContentFolder:
                 "name a folder of photographs (jpg, png, webp, bmp, tiff), at least some hundred of them",
             )
 
-    def _usable(self, files: list[Path], count: int) -> list[Path]:
+    def _usable(self, files: list[Path], count: int, judged_on: Collection[str]) -> list[Path]:
         usable: list[Path] = []
         for file in files:
-            if len(usable) == count:
+            if len(usable) >= count and file.name not in judged_on:
                 break
             if self._read(file) is not None:
                 usable.append(file)

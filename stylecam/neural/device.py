@@ -29,7 +29,7 @@ def pick_precision(device: torch.device, name: str = "auto") -> str:
     if name != "auto":
         if name not in DTYPES or (name == "fp16" and device.type == "cpu"):
             raise DeviceUnavailableError(
-                f"torch does not train in {name} on {device.type}",
+                f"torch does not optimise in {name} on {device.type}",
                 "leave --precision out, or use bf16 or fp32",
             )
         return name

@@ -32,7 +32,12 @@ _HALF_PSNR_DB = 40.0
 
 
 def export(name: str, path: Path, file_format: str | None = None, half: bool = True) -> Path:
-    """Write the checkpoint or style `name` to `path`; the suffix tells the format if none is given.
+    """Write the checkpoint or style `name` to `path`, as `write_net` does."""
+    return write_net(load_trained(name), path, file_format, half)
+
+
+def write_net(trained: Trained, path: Path, file_format: str | None = None, half: bool = True) -> Path:
+    """Write a net to `path`; the suffix tells the format if none is given.
 
     `half` stores an ONNX file's weights in half precision (they are computed with in fp32).
     The file is run on four shapes first: within 1 of 255 of the net whose weights it holds, and
@@ -43,7 +48,6 @@ def export(name: str, path: Path, file_format: str | None = None, half: bool = T
         raise ExportError(
             f"{path} could not be written: folder {path.parent} does not exist", "make the folder first"
         )
-    trained = load_trained(name)
     try:
         with whole_file(path) as part:
             if file_format == "onnx":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stylecam.errors import OptimiseError, PictureError
@@ -17,14 +19,11 @@ from stylecam.neural.data import to_tensor
 from stylecam.neural.losses import LossTerms, PerceptualLoss, style_targets
 from stylecam.neural.options import Objective
 from stylecam.neural.recipe import Recipe
-from stylecam.neural.vgg import load_vgg
+from stylecam.neural.vgg import load_vgg, smallest_side
 from stylecam.styles import Array
 
 Goal: TypeAlias = Callable[[Tensor], LossTerms]
 """Of a picture (1, 3, H, W), RGB, 0..255: the weighted terms, scalars in fp32."""
-
-SMALLEST_DEEP = 2
-"""A deepest layer of a single place would hold no texture, only one colour of features."""
 
 FLATTEST = 1.0
 """A painting whose pixels deviate less than this from their mean (of 255) is of one colour."""
@@ -61,6 +60,7 @@ class GoalMaker:
         for painting in self.paintings:
             _check_painting(painting)
         self.vgg = load_vgg(self.objective.backbone, self.objective.vgg).to(device)
+        self.vgg.check_layers(self.objective.layers)
         self.vgg.to(memory_format=torch.channels_last)
         total = sum(painting.share for painting in self.paintings) or 1.0
         self.shares = [painting.share / total for painting in self.paintings]
@@ -80,10 +80,13 @@ class GoalMaker:
         paintings = [self._tensor(resize(each.bgr, size_wh), content) for each in self.paintings]
         return ClassicGoal(self.vgg, self.objective, content, paintings, self.shares, mask)
 
+    def style_digest(self) -> str:
+        """Return what tells the paintings, or the Gram matrices, from others."""
+        return digest(*(painting.bgr for painting in self.paintings), *self.grams.values())
+
     def check_size(self, size_wh: tuple[int, int], what: str) -> None:
         """Raise OptimiseError where a picture is too small for the deepest layer of the objective."""
-        deepest = max(self.objective.layers, key=_stride)
-        least = SMALLEST_DEEP * _stride(deepest)
+        least, deepest = smallest_side(self.objective.layers)
         if min(size_wh) < least:
             raise OptimiseError(
                 f"{what} is too small at {size_wh[0]}x{size_wh[1]}: the layer {deepest} needs {least} px",
@@ -119,6 +122,14 @@ class GoalMaker:
         return match_luminance(to_grey(rgb), content) if self.recipe.keep_color else rgb
 
 
+def digest(*arrays: NDArray[Any]) -> str:
+    """Return a sha256 over the shapes and numbers of pictures or matrices."""
+    whole = hashlib.sha256()
+    for array in arrays:
+        whole.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+    return whole.hexdigest()
+
+
 def match_luminance(painting: Tensor, content: Tensor) -> Tensor:
     """Return a grey painting with the mean and deviation of the grey content (Gatys et al. 2016b, sec. 3)."""
     spread = content.std() / painting.std().clamp(min=1e-6)
@@ -131,9 +142,3 @@ def _check_painting(painting: Painting) -> None:
             f'style image "{painting.name}" is of one colour: there is no style in it',
             "name a painting with texture",
         )
-
-
-def _stride(layer: str) -> int:
-    """Return how many pixels of the picture lie between two places of a layer such as relu4_2 or pool3."""
-    block = int("".join(sign for sign in layer.partition("_")[0] if sign.isdigit()) or 1)
-    return int(2 ** (block - (not layer.startswith("pool"))))

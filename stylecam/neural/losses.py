@@ -65,9 +65,11 @@ def cell_pattern(rgb: Tensor, cell: int = 8, window: int = 16) -> Tensor:
 
     In windows of `window` cells square (fewer in a small picture) each place in a cell has its mean; these
     must not differ. A net that works on cells can only give texture to a plain wall by painting every
-    cell alike, or every second one: of 8 px are the coarser cells, or two of the finer ones.
+    cell alike, or every second one: of 8 px are the coarser cells, or two of the finer ones. The
+    full net's body has such cells too, of 4 px. A part of a cell at the right or the bottom is left out.
     """
-    laid = F.pixel_unshuffle(rgb, cell)
+    height, width = (side - side % cell for side in rgb.shape[2:])
+    laid = F.pixel_unshuffle(rgb[..., :height, :width], cell)
     window = min(window, *laid.shape[2:])
     places = F.avg_pool2d(laid, window, max(1, window // 2))
     spread: Tensor = places.unflatten(1, (rgb.shape[1], cell * cell)).var(2)

@@ -20,12 +20,12 @@ from stylecam.neural.canvas import Canvas, white_noise
 from stylecam.neural.data import to_pixels, to_tensor
 from stylecam.neural.device import autocast, pick_precision
 from stylecam.neural.gatys import Descent
-from stylecam.neural.goals import Goal, GoalMaker
+from stylecam.neural.goals import Goal, GoalMaker, digest
 from stylecam.neural.losses import LossTerms
 from stylecam.neural.recipe import Recipe
 from stylecam.wholefile import whole_file
 
-FORMAT = 2
+FORMAT = 3
 
 COARSE_SHARE = 10
 """Each size but the last has at most a tenth of all iterations: it lays out the large strokes. At 160 px
@@ -202,26 +202,43 @@ class Optimisation:
     def state_dict(self, with_optimizer: bool = True) -> dict[str, Any]:
         """Return all it takes to go on; the optimiser's memory is most of it."""
         return {
-            "format": FORMAT, "run": self.recipe.must_match(), "level": self._level, "ended": self.ended,
-            "size_wh": list(size_of(self.content)), "pixels": self.descent.pixels.detach().cpu(),
+            "format": FORMAT, "run": self._run(), "made_of": self._made_of(), "level": self._level,
+            "ended": self.ended, "pixels": self.descent.pixels.detach().cpu(),
             "best": None if self._best is None else self._best.cpu(), "best_total": self._best_total,
             "steps": [asdict(step) for step in self.steps_done], "precision": self.precision,
             "optimizer": self.descent.state_dict() if with_optimizer else {},
         }  # fmt: skip
 
+    def _run(self) -> dict[str, Any]:
+        return self.recipe.must_match() | {"share": tuple(self.maker.shares) or (1.0,)}
+
+    def _made_of(self) -> dict[str, str | None]:
+        return {
+            "content image": digest(self.content),
+            "painting": self.maker.style_digest(),
+            "mask": None if self.mask is None else digest(self.mask),
+        }
+
+    def _changed_options(self) -> Iterator[str]:
+        wanted = self._run()
+        for name, value in self._kept["run"].items():
+            # Another --loss has other weights: that it is another says it all.
+            if wanted.get(name, value) != value:
+                yield f"{name} was {_written(value)}"
+
+    def _changed_pictures(self) -> Iterator[str]:
+        wanted = self._made_of()
+        for name, value in self._kept["made_of"].items():
+            if wanted[name] != value:
+                yield f"the {name} was another" if value else f"there was no {name}"
+
     def _restore(self) -> None:
         if not self._kept:
             return
-        if self._kept["run"] != self.recipe.must_match() or self._kept["size_wh"] != list(
-            size_of(self.content)
-        ):
-            wanted = self.recipe.must_match()
-            changed = [
-                f"{key} was {value}" for key, value in self._kept["run"].items() if wanted[key] != value
-            ]
+        if changed := [*self._changed_options(), *self._changed_pictures()]:
             raise OptimiseError(
-                f"the picture was begun with other options: {', '.join(changed) or 'its size was another'}",
-                "resume with the same options, or leave --resume out to start anew",
+                f"the picture was begun with other options: {', '.join(changed)}",
+                "resume with the same options and pictures, or leave --resume out to start anew",
             )
         self._level, self.precision = self._kept["level"], self._kept["precision"]
         self.steps_done = [
@@ -389,6 +406,10 @@ def load_state(path: Path) -> dict[str, Any]:
 def floats(terms: LossTerms) -> dict[str, float]:
     """Return the terms by name as numbers."""
     return {name: float(term) for name, term in terms._asdict().items()}
+
+
+def _written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _mask_tensor(mask: Pixels, size_wh: tuple[int, int]) -> Tensor:

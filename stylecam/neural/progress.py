@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +32,18 @@ class Progress:
     def __init__(self, out_dir: Path, name: str, step: int) -> None:
         self.out_dir, self.name = out_dir, name
         self.path = out_dir / f"{name}.jsonl"
-        try:
+        with self._writing("choose another folder with -o"):
             out_dir.mkdir(parents=True, exist_ok=True)
             kept = [line for line in self._lines() if line["step"] <= step] if step else []
             self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    @contextmanager
+    def _writing(self, hint: str = "free some space, then go on with --resume") -> Iterator[None]:
+        """Translate what the file system raises."""
+        try:
+            yield
         except OSError as exc:
-            raise TrainError(f"{out_dir} cannot be written: {exc}", "choose another folder with -o") from exc
+            raise TrainError(f"{self.out_dir} cannot be written: {exc}", hint) from exc
 
     def _lines(self) -> list[dict[str, float]]:
         if not self.path.exists():
@@ -48,7 +56,7 @@ class Progress:
         """Add one line with the step's loss terms, rate and seconds."""
         row = {name: round(value, 4) for name, value in ({"total": done.total} | done.terms).items()}
         line = {"step": done.step, **row, "lr": round(done.lr, 7), "step_s": round(done.step_s, 3)}
-        with self.path.open("a") as file:
+        with self._writing(), self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def draw(self, net: StyleNet, held_out: list[Path], device: torch.device) -> None:
@@ -57,7 +65,8 @@ class Progress:
         if held_out:
             step = self._lines()[-1]["step"]
             folder = self.out_dir / f"{self.name}-samples"
-            folder.mkdir(exist_ok=True)
+            with self._writing():
+                folder.mkdir(exist_ok=True)
             grid = sample_grid(net, held_out[:SAMPLES], device)
             write_picture(folder / f"step-{step:06.0f}.jpg", Picture(grid, None))
 
@@ -72,7 +81,8 @@ class Progress:
         axes.set(xlabel="step", ylabel="weighted loss", yscale="log", title=self.name)
         axes.legend()
         axes.grid(alpha=0.3)
-        figure.savefig(self.out_dir / f"{self.name}-loss.png", dpi=110)
+        with self._writing():
+            figure.savefig(self.out_dir / f"{self.name}-loss.png", dpi=110)
 
 
 @torch.no_grad()

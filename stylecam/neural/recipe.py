@@ -142,7 +142,7 @@ class Recipe:
         """Return what a resumed run has to share with the run it goes on with."""
         free = ("iterations", "tolerance", "device", "objective")
         same = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in free}
-        return same | {"objective": asdict(self.objective) if self.objective else None}
+        return same | (asdict(self.objective) if self.objective else {})
 
 
 @dataclass(frozen=True)

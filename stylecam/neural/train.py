@@ -25,13 +25,16 @@ from stylecam.neural.progress import Progress
 from stylecam.neural.trained import Trained, load_trained
 from stylecam.neural.training_loss import TrainingLoss
 from stylecam.neural.transformer import NetSpec, StyleNet, build_net
-from stylecam.styles import FAST
+from stylecam.styles import FAST, check_kind
 
 ABOUT = ("title", "painter", "year", "licence", "styles")
 """What a pupil's model card takes over from its teacher's."""
 
 FLATTEST = 3.0
 """A batch whose pixels deviate less than this from their mean (of 255) shows one colour."""
+
+_ALIKE = 0.01
+"""Gram matrices that differ by no larger part than this are of one painting."""
 
 _SOON = 100
 """A run in which two gradients overflow within so many steps has diverged; one now and then has not."""
@@ -99,6 +102,8 @@ class Trainer:
         self.precision = pick_precision(self.device, options.precision)
         resumes = options.resume and options.checkpoint.exists()
         kept = load_checkpoint(options.checkpoint) if resumes else None
+        if kept:
+            check_kind(str(options.checkpoint), kept.spec.kind, options.net)
         start = load_trained(options.start, options.net) if options.start and not resumes else None
         about = kept.about if kept else start.card if start else {"training": {}}
         self.data = ContentFolder(
@@ -137,6 +142,8 @@ class Trainer:
             changed.append("the objective was another")
         if kept.spec != self.spec:
             changed.append(f"the net was {kept.spec}")
+        elif not changed and not _are_alike(kept.grams, self.goal.grams):
+            changed.append("the painting was another")
         if changed:
             raise TrainError(
                 f"{options.checkpoint} was made with other options: {', '.join(changed)}",
@@ -179,8 +186,7 @@ class Trainer:
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
         lr = learning_rate(step, self.options.steps, self.options.peak_lr)
         self.plain_net.roll_noise(np.random.default_rng((self.options.seed, step)))
-        if self.goal.teacher:  # whose strokes lie where the noise says
-            self.goal.teacher.net.take_noise(self.plain_net)
+        self.goal.take_noise(self.plain_net)
         painted, terms = self.goal.terms(self.net, batch, step)
         total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
@@ -245,6 +251,9 @@ class Trainer:
             "seconds": round(self.seconds), "held_out": [file.name for file in self.data.held_out],
         }  # fmt: skip
         training |= {"temporal_weight": list(options.temporal_weight), "lr": options.peak_lr}
+        training["pattern_weight"] = options.pattern
+        if options.tone_weight:
+            training["tone_weight"] = options.tone_weight
         if self.goal.styles > 1:
             training["turns"] = list(options.turns)
         if self.started:
@@ -284,6 +293,16 @@ def _diverged(step: int, why: str) -> DivergedError:
         f"training diverged at step {step + 1}: {why}",
         "lower --lr or the style weight; the last good checkpoint is kept",
     )
+
+
+def _are_alike(kept: dict[str, Tensor], grams: dict[str, Tensor]) -> bool:
+    """Tell whether the Gram matrices of the same layers are of the same paintings, in the same order.
+
+    Not to the bit: another device rounds otherwise, TF32 by a thousandth. Paintings differ by tenths.
+    """
+    pairs = [(kept[layer], gram.cpu()) for layer, gram in grams.items()]
+    near = [(old - new).norm(dim=(1, 2)) <= _ALIKE * new.norm(dim=(1, 2)) for old, new in pairs]
+    return bool(torch.stack(near).all())
 
 
 def _are_finite(tensors: Iterable[Tensor]) -> bool:

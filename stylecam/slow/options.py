@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,14 +44,19 @@ class SlowOptions:
             )
         if self.shares and (min(self.shares) < 0 or not sum(self.shares) > 0):
             raise OptimiseError(f"shares {self.shares} do not add up", "none is negative, one is above 0")
-        if self.is_film and len(self.inputs) > 1:
-            raise OptimiseError("only one film can be painted at a time", "name it alone")
+        films = [path for path in self.inputs if is_film(path)]
+        if films and len(self.inputs) > 1:
+            raise OptimiseError(
+                f'"{films[0]}" is no picture: a film is painted alone', "name pictures, or one film"
+            )
         if not self.is_film and (self.film or self.at or self.every):
             raise OptimiseError(
                 f'"{self.inputs[0]}" is no film', "--at, --every and --film are for films, leave them out"
             )
-        if self.every is not None and not self.every > 0:
-            raise OptimiseError(f"every {self.every} s is out of range", "it lies above 0")
+        if self.every is not None and not 0 < self.every < math.inf:
+            raise OptimiseError(f"every {self.every} s is out of range", "it is a number of seconds above 0")
+        if self.at and min(self.at) < 0:
+            raise OptimiseError(f"there is no frame {min(self.at)}", "--at counts frames from 0")
         if not self.is_film and self.wishes.more.get("initial") == "previous":
             raise OptimiseError(
                 "--initial previous follows a film from keyframe to keyframe", "pictures have none"

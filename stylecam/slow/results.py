@@ -43,7 +43,7 @@ class Equal:
 class Result:
     """One picture. `pictures` and `snapshots` name files in the output folder; `terms` judge the pictures
     as they lie there, in 8 bits: "content", "fast" where there is a net, "reference". `objective_terms`
-    are those of the optimised pixels themselves.
+    are those of the optimised pixels themselves. `net` names the fast net and its kind.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Result:
     index: int | None = None
     timestamp_s: float | None = None
     fast_s: float | None = None
+    net: str | None = None
     equal: Equal | None = None
     snapshots: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

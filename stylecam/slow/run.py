@@ -16,7 +16,7 @@ from stylecam.engines.base import Engine
 from stylecam.errors import OptimiseError
 from stylecam.frames import Pixels, check_size, resize, size_of
 from stylecam.pictures import Picture, read_picture, write_picture
-from stylecam.sinks.file import FileSink
+from stylecam.sinks.file import FileSink, check_film_path
 from stylecam.slow.curves import draw_curves
 from stylecam.slow.keyframes import (
     Keyframe,
@@ -61,11 +61,14 @@ class SlowRun:
 
     def __init__(self, options: SlowOptions, stack: ExitStack) -> None:
         self.options = options
+        if options.film:
+            check_film_path(options.film)
         self.keyframes = _keyframes(options)
         self.mask = _read_mask(options.mask)
         self.style = find_style(options.style, options.net) if options.style else None
         self.recipe = options.wishes.to_recipe(self.style.card["objective"] if self.style else None)
         self.maker = _maker(self.recipe, options, self.style)
+        self.net: str | None = None
         self.engine = self._open_net(stack)
         self.results: list[Result] = []
         self.film_frames = 0
@@ -105,15 +108,20 @@ class SlowRun:
             yield Event(keyframe.name, note=note)
         painter = _Painter(self, keyframe, painting, content, fast, fast_s)
         kept = load_result(folder) if state and painting.ended else None
-        # Interrupted while the net was compared: that is still to be done.
-        lacks = kept is not None and kept.equal is None and fast is not None and self.options.compare > 0
-        if kept is not None and not lacks:
+        if kept is not None and not self._lacks(kept):
             yield Event(keyframe.name, note=f"{keyframe.name}: finished before, {kept.ended}")
         else:
             yield from painter.steps()
             kept = painter.result
         self._keep(kept)
         yield Event(keyframe.name, note=_told(kept))
+
+    def _lacks(self, kept: Result) -> bool:
+        """Tell whether a finished picture must yet be compared: that was interrupted, or with another net."""
+        if self.engine is None:
+            return False
+        other = kept.net is not None and kept.net != self.net
+        return other or (kept.equal is None and self.options.compare > 0)
 
     def _keep(self, result: Result) -> None:
         """Take in one finished picture and write the report anew: what is done stays, whatever comes."""
@@ -138,8 +146,10 @@ class SlowRun:
         name = self.options.net_name
         if name is None:
             return None
-        style = self.style if self.style and name == self.options.style else None
-        return stack.enter_context(open_engine(style or find_style(name, self.options.net)))
+        mine = self.style if self.style and name == self.options.style else None
+        style = mine or find_style(name, self.options.net)
+        self.net = f"{style.name}, {style.net}"
+        return stack.enter_context(open_engine(style))
 
     def _net_paints(self, content: Pixels) -> tuple[Pixels | None, float | None]:
         """Return the net's picture, and the median time of a few once it is warm."""
@@ -166,7 +176,7 @@ class SlowRun:
         return carrier.carry(last, before.index, keyframe.index, content if fast is None else fast)
 
     def _spread(self, output: Path) -> Iterator[Event]:
-        """Write the film."""
+        """Write the film, whole or not at all."""
         film, size_wh = self.options.inputs[0], self.results[0].size_wh
         references = [
             (result.index or 0, read_picture(self.options.out_dir / result.pictures["reference"]).bgr)
@@ -175,10 +185,14 @@ class SlowRun:
         with FileSource(film) as source:
             fps, count = source.fps, source.frame_count
         with FileSink(output, fps=fps, source_path=film) as sink:
-            for frame in spread(film, references, self._fallback, size_wh):
-                sink.write(frame)
-                self.film_frames += 1
-                yield Event("film", self.film_frames, count)
+            try:
+                for done, frame in enumerate(spread(film, references, self._fallback, size_wh), 1):
+                    sink.write(frame)
+                    yield Event("film", done, count)
+            except (GeneratorExit, KeyboardInterrupt):
+                sink.discard()  # or it would keep what it has: a piece, in the place of a whole film
+                raise
+        self.film_frames = done
         yield Event("film", note=f"{output}: {self.film_frames} frames")
 
     def _fallback(self, content: Pixels) -> Pixels:
@@ -210,6 +224,7 @@ class _Painter:
     def steps(self) -> Generator[Event, None, None]:
         """Optimise, then find out what the net is worth; leave the files."""
         equal = None
+        self._remove_other_snapshots()
         try:
             for step in self.painting.steps():
                 if step.iteration % self.run.snapshot_every == 0:
@@ -245,12 +260,21 @@ class _Painter:
         if not self.painting.steps_done:
             return []
         last = self.painting.steps_done[-1].iteration
-        files = sorted((self.folder / "steps").glob("*.jpg"))
         return [
             (int(file.stem), f"{self.keyframe.name}/steps/{file.name}")
-            for file in files
+            for file in self._snapshot_files()
             if int(file.stem) <= last
         ]
+
+    def _snapshot_files(self) -> list[Path]:
+        return sorted(file for file in (self.folder / "steps").glob("*.jpg") if file.stem.isdigit())
+
+    def _remove_other_snapshots(self) -> None:
+        """Remove those of an earlier run: a later --resume would take them for this one's."""
+        kept = {Path(name).name for _, name in self.snapshots}
+        for file in self._snapshot_files():
+            if file.name not in kept:
+                file.unlink()
 
     def _compare(self) -> Generator[Event, None, Equal | None]:
         """Return how many iterations of plain L-BFGS from the photograph the net is worth."""
@@ -290,8 +314,8 @@ class _Painter:
             objective_terms=painting.best_terms(), curve=curve, iterations=last.iteration,
             evaluations=last.evaluations, optimize_s=painting.seconds, ended=painting.ended,
             precision=painting.precision, peak_mb=peak_mb(), index=self.keyframe.index,
-            timestamp_s=self.keyframe.timestamp_s, fast_s=self.fast_s, equal=equal,
-            snapshots=self.snapshots, notes=painting.notes,
+            timestamp_s=self.keyframe.timestamp_s, fast_s=self.fast_s, net=self.run.net,
+            equal=equal, snapshots=self.snapshots, notes=painting.notes,
         )  # fmt: skip
         levels = {"fast net": self.result.total("fast")} if self.fast is not None else {}
         save_text(self.folder / "loss.svg", draw_curves(curve, levels, f"loss curves of {name}"))
