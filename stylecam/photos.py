@@ -14,7 +14,7 @@ from stylecam.meter import Meter
 from stylecam.pictures import (
     SUFFIXES,
     Picture,
-    check_picture_suffix,
+    check_picture_path,
     keeps_alpha,
     list_pictures,
     read_picture,
@@ -44,12 +44,7 @@ def plan_photos(inputs: Sequence[Path], output: Path) -> list[tuple[Path, Path]]
     if not files:
         raise PictureError(f"no picture in {inputs[0]}", f"pictures end in {', '.join(SUFFIXES)}")
     if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
-        check_picture_suffix(output)
-        if not output.parent.is_dir():
-            raise PictureError(
-                f'picture "{output}" cannot be written: folder "{output.parent}" does not exist',
-                "make the folder first",
-            )
+        check_picture_path(output)
         return [(files[0], output)]
     there = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not there.is_dir():

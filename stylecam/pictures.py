@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,10 @@ class Picture:
 
 
 def read_picture(path: Path) -> Picture:
-    """Decode a file to 8-bit BGR, turned as its EXIF data says.
+    """Decode a file to 8-bit BGR in sRGB, turned as its EXIF data says.
 
-    Accepts 8 and 16 bit, grey, grey with alpha, palette, colour and CMYK. Raises PictureError.
+    Accepts 8 and 16 bit, grey, grey with alpha, palette, colour and CMYK; of colour profiles, those for RGB.
+    Raises PictureError.
     """
     encoded = _read_bytes(path)
     try:
@@ -49,7 +51,9 @@ def read_picture(path: Path) -> Picture:
     exif = [chunk for kind, chunk in zip(kinds, metadata, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
     turn = _tiff_tag(np.asarray(exif[0], np.uint8).tobytes(), _ORIENTATION) or 1 if exif else 1
     picture = _to_picture(_turned(_to_8bit(np.asarray(pixels), path), turn))
-    return _straight(picture) if _is_premultiplied(encoded, pixels) else picture
+    if _is_premultiplied(encoded, pixels):
+        picture = _straight(picture)
+    return picture if pixels.ndim == 2 else _in_srgb(picture, encoded)
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -85,6 +89,18 @@ def check_picture_suffix(path: Path) -> None:
         raise PictureError(
             f'picture "{path}" has {f"the unknown suffix {path.suffix!r}" if path.suffix else "no suffix"}',
             f"use one of {', '.join(SUFFIXES)}",
+        )
+
+
+def check_picture_path(path: Path) -> None:
+    """Raise PictureError where no picture can be written under this name, before any work is done."""
+    check_picture_suffix(path)
+    if path.is_dir():
+        raise PictureError(f'picture "{path}" is a folder', "give the name of a file")
+    if not path.parent.is_dir():
+        raise PictureError(
+            f'picture "{path}" cannot be written: folder "{path.parent}" does not exist',
+            "make the folder first",
         )
 
 
@@ -169,6 +185,30 @@ def _straight(picture: Picture) -> Picture:
         return picture
     opacity = np.maximum(picture.alpha, 1)[..., None].astype(np.float32) / 255
     return Picture(np.rint(np.minimum(picture.bgr / opacity, 255)).astype(np.uint8), picture.alpha)
+
+
+def _in_srgb(picture: Picture, encoded: Pixels) -> Picture:
+    """Return the picture as its file's colour profile means it: phones write Display P3, cameras Adobe RGB.
+
+    A profile that is damaged, or not for RGB (CMYK is converted already), says nothing.
+    """
+    from PIL import Image, ImageCms  # OpenCV does not convert; not needed for live or film
+
+    try:
+        with Image.open(io.BytesIO(encoded.data)) as opened:
+            icc = opened.info.get("icc_profile")
+        if not icc:
+            return picture
+        own = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if own.profile.xcolor_space != "RGB " or "sRGB" in ImageCms.getProfileDescription(own):
+            return picture
+        rgb = Image.fromarray(np.ascontiguousarray(picture.bgr[..., ::-1]))
+        meant = ImageCms.profileToProfile(
+            rgb, own, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        )
+    except (OSError, ValueError, ImageCms.PyCMSError):  # a kind of file that Pillow does not know, for one
+        return picture
+    return Picture(np.ascontiguousarray(np.asarray(meant)[..., ::-1]), picture.alpha)
 
 
 def _tiff_tag(tiff: bytes, wanted: int) -> int | None:

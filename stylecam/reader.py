@@ -18,7 +18,8 @@ from stylecam.sources.base import Source
 _SLICE_S = 0.2
 """Longest uninterrupted wait: on Windows a wait without an end does not let Ctrl-C through."""
 
-_JOIN_S = 2.0
+_JOIN_S = {"latest": 0.5, "all": 2.0}
+"""How long `close` waits for a read under way: a camera that takes longer hangs, a decoder may be slow."""
 
 _NEAR = 0.4
 """A frame due within this share of the camera's interval is worth a wait."""
@@ -94,6 +95,7 @@ class FrameReader:
         self._source = source
         self._size_wh = check_size(size_wh or source.size_wh)
         self._latest = keep == "latest"
+        self._join_s = _JOIN_S[keep]
         self._depth = 1 if self._latest else max(1, depth)
         self._patience, self._clock = Patience(), clock
         self._frames: deque[Frame] = deque()
@@ -146,10 +148,12 @@ class FrameReader:
     def close(self) -> None:
         """Stop the thread. May be called twice; does not wait for a source that hangs."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             self._frames.clear()
             self._changed.notify_all()
-        self._thread.join(_JOIN_S)
+        self._thread.join(self._join_s)
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:

@@ -247,6 +247,33 @@ def test_an_output_that_is_the_input(desk: Path) -> None:
     refused(desk, "image", ".", "-o", ".", *STYLE, cause="would be overwritten")
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("in/%06d.png", "in/"), ("in/%06d.png", "in"), ("in/%06d.png", "in/%06d.png"), ("in/%d.png", "in/"),
+        ("in/%06d.png", "in/%d.png"), ("in/%06d.png", "link"), ("in/1234567.png", "in/%06d.png"),
+    ],
+)  # fmt: skip
+def test_pictures_that_are_the_input(desk: Path, source: str, target: str) -> None:
+    """However many would be written, and whatever the numbers in the folder begin with."""
+    (desk / "in").mkdir()
+    (desk / "link").symlink_to("in")
+    for number in (1234567, 1234568):
+        write_picture(desk / "in" / f"{number}.png", Picture(noise()))
+    more = ("--frames", 1, *STYLE)
+    refused(
+        desk, "video", source, "-o", target, *more, cause=f"{Path('in/1234567.png')} would be overwritten"
+    )
+
+
+def test_pictures_may_lie_beside_those_they_are_made_of(desk: Path) -> None:
+    for number in (1, 2):
+        write_picture(desk / f"in{number}.png", Picture(noise()))
+    done = stylecam("video", "in%d.png", "-o", "out%d.png", *STYLE)
+    assert done.code == 0, done.err
+    assert {"out1.png", "out2.png"} <= tree(desk).keys()
+
+
 def test_two_pictures_of_one_name(desk: Path) -> None:
     (desk / "other").mkdir()
     write_picture(desk / "other" / "good.png", Picture(noise()))

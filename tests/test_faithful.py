@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from films import bars, make_film, make_full_film, make_raw_film, number_of, num
 
 from stylecam.errors import SinkOpenError, SourceOpenError
 from stylecam.frames import Frame, Pixels
+from stylecam.packets import Joints
 from stylecam.sinks import codecs
 from stylecam.sinks.codecs import Encoding
 from stylecam.sinks.pipe import PipeSink
@@ -278,6 +280,20 @@ def test_every_codec_keeps_frames_and_size(
     assert [f.timestamp_s for f in out] == pytest.approx([i / 10 for i in range(5)], abs=1e-3)
 
 
+@pytest.mark.parametrize("size_wh", [(34, 20), (48, 27)])
+def test_hevc_of_very_small_pictures(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    """In a process of its own: x265 took the whole program with it."""
+    film = make_raw_film(tmp_path / "in.mkv", (yuv(numbered(i, size_wh)) for i in range(10)))
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom test_faithful import Encoding, passed\n"
+        "passed(sys.argv[2], sys.argv[3], Encoding('hevc'))"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(film), str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [number_of(f.bgr) for f in frames_of(tmp_path / "out.mp4")] == list(range(10))
+
+
 def test_hevc_is_tagged_for_apple(tmp_path: Path) -> None:
     film = make_film(tmp_path / "in.mp4", [0.0, 0.1])
     passed(film, tmp_path / "out.mp4", Encoding("hevc", crf=30, preset="ultrafast"))
@@ -369,6 +385,72 @@ def test_a_frame_that_is_dropped_without_a_word_is_damage_too(tmp_path: Path) ->
         came = list(iter(source.read, None))
         assert [number_of(f.bgr) for f in came] == [*range(7), 6, *range(8, 20)]
         assert source.damaged == pytest.approx([0.7])
+
+
+@pytest.mark.parametrize("start", [0, 7, 24, 50])
+def test_pictures_reordered_without_times_come_in_order(tmp_path: Path, start: int) -> None:
+    """AVI keeps no times of showing; before the key frames some pictures lean on both sides."""
+    film = make_raw_film(
+        tmp_path / "in.avi", (yuv(numbered(i % 30), "yuv420p") for i in range(60)), codec="libx264",
+        options={"x264-params": "open-gop=1:b-adapt=0:bframes=3:keyint=20", "crf": "5"},
+    )  # fmt: skip
+    with FilmSource(film, start_s=start / 25) as source:
+        came = list(iter(source.read, None))
+        assert [number_of(f.bgr) for f in came] == [i % 30 for i in range(start, 60)]
+        assert [f.timestamp_s for f in came] == pytest.approx([i / 25 for i in range(start, 60)])
+        assert source.damaged == []
+    passed(film, tmp_path / "out.mp4")
+    assert times_of(tmp_path / "out.mp4") == pytest.approx([i / 25 for i in range(60)])
+
+
+def test_damage_is_repaired_where_pictures_have_no_times(tmp_path: Path) -> None:
+    film = make_raw_film(
+        tmp_path / "in.avi", (yuv(numbered(i), "yuv420p") for i in range(30)), codec="libx264",
+        options={"x264-params": "b-adapt=0:bframes=1:keyint=10", "crf": "5"},
+    )  # fmt: skip
+    with FilmSource(broken(film, 10)) as source:
+        came = list(iter(source.read, None))
+        assert [f.timestamp_s for f in came] == pytest.approx([i / 25 for i in range(30)])
+        assert len(source.damaged) == 1
+    assert [number_of(f.bgr) for f in came[20:]] == list(range(20, 30))
+
+
+def test_recordings_joined_by_their_bytes_come_one_behind_another(tmp_path: Path) -> None:
+    """The second begins at the time of the first, whose sound goes on a little longer than its picture."""
+    one = make_film(tmp_path / "one.ts", [i / 10 for i in range(10)], sound_s=1.02, tracks=2)
+    film, out = tmp_path / "in.ts", tmp_path / "out.mp4"
+    film.write_bytes(one.read_bytes() * 2)
+    for start in (0, 3, 12):
+        with FilmSource(film, start_s=start / 10) as source:
+            came = list(iter(source.read, None))
+            assert [number_of(f.bgr) for f in came] == [i % 10 for i in range(start, 20)]
+            assert [f.timestamp_s for f in came] == pytest.approx(
+                [i / 10 for i in range(start, 20)], abs=1e-3
+            )
+            assert source.damaged == []
+    assert passed(film, out) == []
+    assert length_of(out) == pytest.approx(2.0, abs=1e-3)
+    for track in (0, 1):
+        whole, twice = sound_of(one, track), sound_of(out, track)
+        place, data = whole[20][0] - whole[0][0], whole[20][1][len(ADTS) + 3 :]
+        assert [at_s for at_s, d in twice if d == data] == pytest.approx([place, place + 1], abs=1e-3)
+        assert 2 * len(whole) - 2 <= len(twice) <= 2 * len(whole)
+
+
+def test_sound_whose_times_alone_jump_back_stays_where_it_says(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.ts", [i / 10 for i in range(30)], sound_s=3.0)
+    with av.open(str(film)) as opened:
+        joints = Joints(opened.streams.video[0])
+        came, gone = [], []
+        for packet in opened.demux():
+            if packet.dts is not None:
+                if packet.stream.type == "audio" and packet.dts > 3 * 90_000:
+                    packet.pts = packet.dts = packet.dts - 90_000
+                came.append((packet.stream.index, packet.dts))
+                gone += [(moved.stream.index, moved.dts) for moved in joints.put(packet)]
+        gone += [(moved.stream.index, moved.dts) for moved in joints.rest()]
+    assert sorted(gone) == sorted(came)
+    assert joints.count == 0
 
 
 def film_with_damaged_sound(path: Path) -> Path:
@@ -565,15 +647,24 @@ def test_a_track_of_data_is_left_out_and_said(tmp_path: Path) -> None:
     assert passed(tmp_path / "data.ts", tmp_path / "out.mp4") == ["the data of track 1 left out"]
 
 
-def test_sound_that_does_not_fit_is_encoded_anew(tmp_path: Path) -> None:
-    film = make_film(tmp_path / "in.mkv", [i / 10 for i in range(10)], sound_s=1.0, codec="wavpack")
-    assert passed(film, tmp_path / "out.mp4") == ["the wavpack sound of track 1 encoded as aac, for .mp4"]
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("wavpack", ".mp4"), ("flac", ".mov"), ("libopus", ".mov")],  # .mov's list of codecs holds these two
+)
+def test_sound_that_does_not_fit_is_encoded_anew(tmp_path: Path, codec: str, suffix: str) -> None:
+    film = make_film(tmp_path / "in.mkv", [i / 10 for i in range(10)], sound_s=1.0, codec=codec)
+    name = codec.removeprefix("lib")
+    assert passed(film, tmp_path / f"out{suffix}") == [
+        f"the {name} sound of track 1 encoded as aac, for {suffix}"
+    ]
 
     def wave(path: Path) -> Any:
         with av.open(str(path)) as opened:
-            return np.concatenate([block.to_ndarray()[0] for block in opened.decode(audio=0)])[4800:43200]
+            step = 1 if opened.streams.audio[0].format.is_planar else 2
+            blocks = [block.to_ndarray()[0, ::step] for block in opened.decode(audio=0)]
+            return np.concatenate(blocks)[4800:43200]
 
-    assert np.corrcoef(wave(film), wave(tmp_path / "out.mp4"))[0, 1] > 0.99  # not a block out of place
+    assert np.corrcoef(wave(film), wave(tmp_path / f"out{suffix}"))[0, 1] > 0.99  # not a block out of place
     assert "left out" in passed(film, tmp_path / "out.gif")[0]
 
 

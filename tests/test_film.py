@@ -81,7 +81,7 @@ KINDS = [
     ("out.mp4", Encoding()), slow("out.mp4", Encoding("hevc", preset="ultrafast")),
     slow("out.mp4", Encoding("av1")), slow("out.mkv", Encoding()), ("out.webm", Encoding(preset="8")),
     slow("out.mov", Encoding("prores")), slow("out.mov", Encoding("h264", bitrate=300_000)),
-    ("out.gif", Encoding()), slow("out.y4m", Encoding()),
+    slow("out.gif", Encoding()), slow("out.y4m", Encoding()),
 ]  # fmt: skip
 
 
@@ -98,6 +98,7 @@ def test_a_resumed_film_is_the_same(tmp_path: Path, tiny_style: Style, name: str
 
 SOURCES = [
     slow("in.mkv", {}, {}),
+    ("in.avi", {}, {}),  # says nothing of when its pictures are shown
     ("in.ts", {}, {}),  # is sought to after what was asked for
     ("in.mp4", {"interlaced": True}, {"smoothing": 1.0}),
     slow("in.mp4", {"size_wh": (95, 63)}, {"size_wh": (48, 33)}),
@@ -126,6 +127,15 @@ def test_every_kind_of_source_is_taken_up_to_the_frame(
     assert not any("decoded from its beginning" in line for line in said)
     assert any("interlaced" in line for line in said) == film.get("interlaced", False)
     assert_same(tmp_path / f"whole{suffix}", tmp_path / f"two{suffix}")
+
+
+def test_joined_recordings_are_taken_up_where_they_were_left(tmp_path: Path, tiny_style: Style) -> None:
+    one = moving_film(tmp_path / "one.ts", 20, sound=True)
+    (tmp_path / "in.ts").write_bytes(one.read_bytes() * 2)
+    task = Task(str(tmp_path / "in.ts"), str(tmp_path / "whole.mp4"), smoothing=0.5)
+    assert paint(tiny_style, task).frames == 40
+    in_two(tiny_style, task, 30, str(tmp_path / "two.mp4"))
+    assert_same(tmp_path / "whole.mp4", tmp_path / "two.mp4")
 
 
 def test_smoothing_runs_on_over_the_cuts(tmp_path: Path, tiny_style: Style) -> None:
@@ -176,6 +186,18 @@ def test_pictures_go_on_too(tmp_path: Path, tiny_style: Style) -> None:
     again = Task(f"{tmp_path}/whole/%06d.png", str(tmp_path / "again.mp4"), fps=Fraction(24))
     assert paint(tiny_style, again).frames == 33
     assert sorted(tree(tmp_path))[:2] == ["again.mp4", "in.mp4"]
+
+
+def test_older_pictures_beyond_the_last_are_told_of(tmp_path: Path, tiny_style: Style) -> None:
+    film = moving_film(tmp_path / "in.mp4", 5)
+    task = Task(str(film), f"{tmp_path}/out/")
+    for frames, left in ((None, 0), (None, 0), (3, 2)):
+        said: list[str] = []
+        paint(tiny_style, replace(task, frames=frames), said=said)
+        older = [line for line in said if "older pictures" in line]
+        assert len(older) == (left > 0)
+        assert not left or f" {left} from {tmp_path / 'out' / '000004.png'} on" in older[0]
+    assert len(tree(tmp_path / "out")) == 5
 
 
 def test_a_slow_segment_loses_no_painted_frame(

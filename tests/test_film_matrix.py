@@ -136,6 +136,21 @@ def test_alpha_goes_through_the_net_and_out(tiny: Path, tmp_path: Path) -> None:
     assert "transparency is lost" in video(tiny, film, "-o", "vp9.mp4", "--codec", "vp9").err
 
 
+@pytest.mark.parametrize("fps", [60, 120])
+def test_a_fast_film_is_as_long_as_a_gif(tiny: Path, tmp_path: Path, fps: int) -> None:
+    film = make_raw_film(tmp_path / "in.mp4", pictures(fps // 2), codec="libx264", rate=Fraction(fps))
+    assert f"{fps} fps become 50" in video(tiny, film, "-o", "out.gif").err
+    times_s = times_of(tmp_path / "out.gif")
+    assert times_s == pytest.approx([i / 50 for i in range(len(times_s))])
+    assert len(times_s) in (25, 26)
+
+
+def test_no_two_pictures_of_a_gif_come_too_close(tiny: Path, tmp_path: Path) -> None:
+    film = make_film(tmp_path / "in.mp4", [0.0, 0.011, 0.05, 0.3, 0.317, 1.25])
+    video(tiny, film, "-o", "out.gif")
+    assert times_of(tmp_path / "out.gif") == pytest.approx([0.0, 0.02, 0.05, 0.3, 0.32, 1.25])
+
+
 def test_a_report_tells_each_stage(tiny: Path, tmp_path: Path) -> None:
     film = make_film(tmp_path / "in.mp4", [i / 10 for i in range(20)])
     done = video(tiny, film, "-o", "out.mp4", "--compare", "--report", "r.json", "--json", "--frames", 8)

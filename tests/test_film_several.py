@@ -272,6 +272,28 @@ def test_a_folder_through_the_command(tmp_path: Path, tiny_style_path: Path) -> 
     assert done.figures["output"] == [str(out / "d.mp4")]
 
 
+def test_what_is_finished_is_left_alone_be_it_the_only_film(tmp_path: Path, tiny_style_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    film = noise_film(folder / "a.mp4", 3)
+    common = ("--style", tiny_style_path, "--resume", "--json")
+    for source, target in ((folder, out), (film, tmp_path / "b.mp4")):
+        done = stylecam("video", source, "-o", target, *common)
+        assert (done.code, done.figures["frames"]) == (0, 3)
+        before = (tree(tmp_path), mtimes(tmp_path))
+        again = stylecam("video", source, "-o", target, *common)
+        assert again.code == 0
+        assert again.err == f"{done.figures['output']} is finished already\n"
+        assert again.figures == {"frames": 0, "output": done.figures["output"]}
+        assert (tree(tmp_path), mtimes(tmp_path)) == before
+    on_cluster = stylecam("video", folder, "-o", out, *common, "--cluster", "local")
+    assert on_cluster.figures == {"frames": 0, "output": []}
+
+
+def mtimes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.mp4")}
+
+
 def test_one_engine_paints_all_films(tmp_path: Path, tiny_style_path: Path) -> None:
     films = [noise_film(tmp_path / name, 3) for name in ("a.mp4", "b.mp4")]
     done = stylecam("video", *films, "-o", tmp_path / "out", "--style", tiny_style_path)

@@ -13,6 +13,7 @@ from stylecam.pictures import Picture, keeps_alpha, list_pictures, read_picture,
 
 PIL_Image = pytest.importorskip("PIL.Image")
 PIL_ImageOps = pytest.importorskip("PIL.ImageOps")
+PIL_ImageCms = pytest.importorskip("PIL.ImageCms")
 
 
 def noise(*shape: int, seed: int = 0) -> Pixels:
@@ -48,6 +49,32 @@ def test_alpha_goes_on_white_where_the_format_has_none(tmp_path: Path) -> None:
     write_picture(path, Picture(np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)))
     assert not keeps_alpha(path)
     assert read_picture(path).bgr.min() > 250
+
+
+def red_for_green() -> bytes:
+    """A colour profile that is sRGB's, but for its first two primaries, which are swapped."""
+    srgb = PIL_ImageCms.ImageCmsProfile(PIL_ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in [(b"rXYZ", b"-XYZ"), (b"gXYZ", b"rXYZ"), (b"-XYZ", b"gXYZ")]:
+        srgb = srgb.replace(old, new)
+    return bytes(srgb.replace("sRGB".encode("utf-16be"), "test".encode("utf-16be")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_a_colour_profile_is_followed(tmp_path: Path, suffix: str, mode: str) -> None:
+    path = tmp_path / f"wide{suffix}"
+    stored = PIL_Image.fromarray(smooth()[..., ::-1]).convert("RGB" if suffix == ".jpg" else mode)
+    stored.save(path, icc_profile=red_for_green(), **({"lossless": True} if suffix == ".webp" else {}))
+    wanted = smooth()[..., [0, 2, 1]]
+    got = read_picture(path).bgr.astype(int)
+    assert np.abs(got - wanted).mean() < (4 if suffix == ".jpg" else 1)
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", b""])
+def test_a_damaged_profile_says_nothing(tmp_path: Path, profile: bytes) -> None:
+    path = tmp_path / "damaged.png"
+    PIL_Image.fromarray(smooth()[..., ::-1]).save(path, icc_profile=profile)
+    np.testing.assert_array_equal(read_picture(path).bgr, smooth())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

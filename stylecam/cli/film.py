@@ -28,8 +28,8 @@ from stylecam.arguments import (
     parse_size,
     parse_time,
 )
-from stylecam.cli.films import Opening, on_cluster, one_by_one, one_shard
-from stylecam.cli.program import check_not_same, chosen_smoothing, command, figures_of, load
+from stylecam.cli.films import Opening, is_finished, on_cluster, one_by_one, one_shard
+from stylecam.cli.program import chosen_smoothing, command, figures_of, load
 from stylecam.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def video(
     debug: DebugFlag = False,
 ) -> None:
     """Stylize a film: every frame at its own time, sound and subtitles as they were."""
-    from stylecam.film.several import parse_shard, plan_films, shard_of
+    from stylecam.film.several import check_spared, parse_shard, plan_films, shard_of
     from stylecam.film.task import Task
     from stylecam.sinks.codecs import Encoding
     from stylecam.sources.resample import parse_fps
@@ -121,8 +121,7 @@ def video(
     if report and (len(pairs) > 1 or shard or cluster):
         raise typer.BadParameter("--report is of one film, painted here")
     for source, target in pairs:
-        if target != "-":
-            check_not_same(Path(source), Path(target))
+        check_spared(source, target)
     tasks = [
         Task(
             source, target, parse_size(size), smoothing,
@@ -142,6 +141,8 @@ def video(
             opening = partial(load, stack, style, net, engine, device, precision)
             if len(tasks) > 1:
                 figures = one_by_one(shard_of(tasks, share), opening, _one, resume=resume)
+            elif resume and is_finished(tasks[0]):
+                figures = {"frames": 0, "output": tasks[0].target}
             elif share:
                 figures = one_shard(tasks[0], share, opening)
             else:

@@ -39,8 +39,7 @@ def one_by_one(tasks: list[Task], opening: Opening, paint: Painting, *, resume: 
     done: list[dict[str, Any]] = []
     failed: list[StylecamError] = []
     for task in tasks:
-        if resume and _is_finished(task):
-            say(f"{task.target} is finished already")
+        if resume and is_finished(task):
             continue
         try:
             done.append(paint(task, once, None, resume=resume))
@@ -87,7 +86,9 @@ def on_cluster(
     from stylecam.film.cluster import connected, paint_all, settled
 
     if resume:
-        tasks = [task for task in tasks if not _is_finished(task)]
+        tasks = [task for task in tasks if not is_finished(task)]
+    if not tasks:
+        return _together([])
     tasks = [settled(task) for task in tasks]
     with connected(address, choice, cores, say) as crew:
         chosen, workers = crew.figures, crew.workers
@@ -115,10 +116,16 @@ def on_cluster(
     }  # fmt: skip
 
 
-def _is_finished(task: Task) -> bool:
+def is_finished(task: Task) -> bool:
+    """Tell whether a film is there, and not what a run left that was broken off; if so, say it."""
     from stylecam.film.work import Work
+    from stylecam.sinks.target import kind_of_target
 
-    return Path(task.target).is_file() and not Work(Path(task.target)).is_begun
+    target = Path(task.target)
+    finished = kind_of_target(task.target) == "film" and target.is_file() and not Work(target).folder.exists()
+    if finished:
+        say(f"{task.target} is finished already")
+    return finished
 
 
 def _raise_first(failed: list[StylecamError], count: int) -> None:

@@ -14,6 +14,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 import av
 from av.container import OutputContainer
 
+from stylecam.filenames import ffmpeg_name
 from stylecam.film.segments import packet_times
 from stylecam.frames import Frame
 from stylecam.sinks.codecs import CONTAINERS, Encoding
@@ -79,7 +80,7 @@ class _Joining:
     def run(self) -> None:
         """Mux everything."""
         options = whole_options(self._kind, self._tracks)
-        with av.open(str(self._target), "w", format=self._kind, options=options) as output:
+        with av.open(ffmpeg_name(self._target), "w", format=self._kind, options=options) as output:
             video = self._add_video(output)
             ticks = self._ticks(self._attach(output))
             last_s = float(ticks[-1] * self._tick)
@@ -96,7 +97,7 @@ class _Joining:
                 self._tracks.finish(output, end_s if whole_s is None else math.inf)
 
     def _add_video(self, output: OutputContainer) -> av.VideoStream:
-        with av.open(str(self._pieces[0].path)) as first:
+        with av.open(ffmpeg_name(self._pieces[0].path)) as first:
             source = first.streams.video[0]
             video = output.add_stream_from_template(source, opaque=True)
             assert isinstance(video, av.VideoStream)
@@ -141,7 +142,7 @@ class _Joining:
         early = max(ticks[place] - ticks[number] for place, number in enumerate(shown))
         place = 0
         for piece in self._pieces:
-            with av.open(str(piece.path)) as film:
+            with av.open(ffmpeg_name(piece.path)) as film:
                 for packet in film.demux(video=0):
                     if not packet.size or packet.pts is None:
                         continue

@@ -14,8 +14,10 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 # isort: split
 import av
 
+from stylecam.filenames import ffmpeg_name
 from stylecam.film.task import CHECKED, Layout, Task, segment_length
-from stylecam.sinks.target import has_one_rate, kind_of_target
+from stylecam.packets import joined
+from stylecam.sinks.target import has_one_rate, highest_rate, kind_of_target
 from stylecam.temporal import Smoother
 
 _MOST_SEGMENTS = 15
@@ -65,6 +67,9 @@ def cut(task: Task, fps: float | None, workers: int) -> list[Part]:
     path = task.source_path
     if path is None or task.fps or kind_of_target(task.target) != "film" or has_one_rate(task.target):
         return []
+    highest = highest_rate(task.target)
+    if highest is not None and fps is not None and fps >= highest:
+        return []
     frames, length = _frames(path, task), segment_length(fps)
     times_s = [time_s for time_s, _ in frames]
     count = math.ceil(len(times_s) / length)
@@ -89,10 +94,10 @@ def _part(times_s: Sequence[float], length: int, first: int, stop: int, count: i
 
 def _frames(path: Path, task: Task) -> list[tuple[float, bool]]:
     """Return each frame's time in seconds, and whether it is a key frame."""
-    with av.open(str(path)) as film:
+    with av.open(ffmpeg_name(path)) as film:
         video = film.streams.video[0]
         tick = Fraction(video.time_base or 1)
-        shown = (p for p in film.demux(video) if p.size and not p.is_discard)
+        shown = (p for p in joined(film, video) if p.size and not p.is_discard)
         packets = sorted((p.pts, p.is_keyframe) for p in shown if p.pts is not None)
         start = video.start_time
     zero = start if start is not None else min((pts for pts, _ in packets), default=0)

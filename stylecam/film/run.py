@@ -18,6 +18,7 @@ import av
 from stylecam import __version__
 from stylecam.engines.base import Engine, default_mix
 from stylecam.errors import SinkOpenError, SinkWriteError, SourceOpenError, StylecamError
+from stylecam.filenames import numbering_of
 from stylecam.film.join import Piece, Timing, join
 from stylecam.film.journal import Journal
 from stylecam.film.parts import Part
@@ -225,6 +226,7 @@ class FilmRun:
             yield from self._paint_on(engine, layout, done)
             done = self._work.segments()
         self._conclude(done, None)
+        self._tell_older()
         self._work.remove()
 
     def _paint_on(self, engine: Engine, layout: Layout, done: list[Segment]) -> Generator[int]:
@@ -316,6 +318,17 @@ class FilmRun:
         finally:
             part.unlink(missing_ok=True)
 
+    def _tell_older(self) -> None:
+        """Tell of numbered pictures that another run has left: with those of this one they are one film."""
+        pictures = numbering_of(self._target) if self._kind == "pictures" else None
+        numbers = pictures.numbers() if pictures else []
+        older = [number for number in numbers if not 1 <= number <= self.outcome.frames]
+        if pictures and older:
+            first = pictures.path_of(older[0])
+            self._tell(
+                [f"older pictures are there, {len(older)} from {first} on: {self._target} means them too"]
+            )
+
     def _tell_lost_tags(self, film: Path) -> None:
         suffix = film.suffix.lower()
         if (
@@ -348,7 +361,11 @@ class FilmRun:
         if self._work is None:
             return
         if not self._work.is_begun:
-            self._work.remove()
+            if error is None and self._kind == "film" and self.outcome.frames:
+                # The folder stays: by it --resume tells such a film from one that is finished.
+                self._say(f"{self._target} ends there: --resume paints it anew")
+            else:
+                self._work.remove()
             return
         kept = f"what is done is kept in {self._work.folder}: --resume goes on with it"
         if error is None:

@@ -15,6 +15,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 import av
 
 from stylecam.errors import SinkWriteError
+from stylecam.filenames import ffmpeg_name
 from stylecam.film.journal import Journal
 from stylecam.film.task import Layout
 from stylecam.film.work import Segment, Work
@@ -261,5 +262,5 @@ def _check_whole(path: Path, frames: int) -> None:
 
 def packet_times(path: Path) -> list[int]:
     """Return each picture's time, in the file's ticks, in the order they are decoded in."""
-    with av.open(str(path)) as film:
+    with av.open(ffmpeg_name(path)) as film:
         return [packet.pts for packet in film.demux(video=0) if packet.size and packet.pts is not None]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from stylecam.errors import SinkOpenError, SourceOpenError
+from stylecam.filenames import is_numbered, pictures_called
 from stylecam.sinks.codecs import CONTAINERS
-from stylecam.sinks.target import STDOUT
+from stylecam.sinks.target import STDOUT, kind_of_target, numbered_path
 
 T = TypeVar("T")
 
@@ -43,10 +45,32 @@ def plan_films(inputs: Sequence[str], output: str) -> list[tuple[str, str]]:
     return [(film, str(target)) for film, target in zip(films, targets, strict=True)]
 
 
+def check_spared(source: str, target: str) -> None:
+    """Raise SinkOpenError where a film, or one of its pictures, is what would be written."""
+    kind = kind_of_target(target)
+    if kind == "stdout":
+        return
+    # Any number: how many pictures will be written is not known yet.
+    made = _by_place(pictures_called(numbered_path(target)) if kind == "pictures" else [Path(target)])
+    for place, path in _by_place([Path(source), *pictures_called(Path(source))]).items():
+        if place in made:
+            raise SinkOpenError(f"{path} would be overwritten", "choose another name for what is made")
+
+
+def _by_place(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    """Return those files that are there by where they lie on the disk: one may have several names."""
+    places: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        with suppress(OSError):
+            status = path.stat()
+            places[status.st_dev, status.st_ino] = path
+    return places
+
+
 def _folder_of(output: str) -> Path:
     """Return the folder that several films go to, or raise SinkOpenError where another thing is meant."""
     folder = Path(output)
-    named = output == STDOUT or "%" in folder.name or folder.suffix.lower() in CONTAINERS
+    named = output == STDOUT or is_numbered(output) or folder.suffix.lower() in CONTAINERS
     if named and not folder.is_dir():
         raise SinkOpenError(f'"{output}" cannot hold several films', "give a folder with -o")
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

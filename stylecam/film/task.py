@@ -9,7 +9,7 @@ from pathlib import Path
 from stylecam.denoise import FilmDenoiser
 from stylecam.engines.base import Engine
 from stylecam.sinks.codecs import Encoding
-from stylecam.sinks.target import has_one_rate
+from stylecam.sinks.target import has_one_rate, highest_rate
 from stylecam.sources.pyav import FilmSource, TakeUp
 from stylecam.temporal import DEFAULT_SMOOTHING, Smoother
 
@@ -56,7 +56,7 @@ class Task:
         """Open the film, from its beginning or where it is taken up. Raises SourceOpenError."""
         return FilmSource(
             self.source, start_s=self.start_s, end_s=self.end_s, fps=self.fps,
-            constant=has_one_rate(self.target), take_up=take_up,
+            constant=has_one_rate(self.target), at_most=highest_rate(self.target), take_up=take_up,
         )  # fmt: skip
 
     @property

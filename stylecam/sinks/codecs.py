@@ -94,6 +94,9 @@ _THREADS = ("threads", "8")
 On two cores, 1, 2, 3 and 8 threads made `stylecam video` as fast as each other, within 3%.
 """
 
+_X265_BLOCK = 64
+"""With "cutree" x265 (4.2) writes past its memory in some smaller pictures, as 34x20, and aborts."""
+
 _NVENC = _Defaults("cq", 19, "preset", "p5", (("rc", "vbr"),))
 DEFAULTS = {
     # Fast presets: what is left of the processor is the net's.
@@ -148,8 +151,10 @@ class Plan:
     note: str = ""
     keeps_alpha: bool = False
 
-    def options_with(self, *, alpha: bool) -> dict[str, str]:
-        """Return the encoder's options, those among them that transparency asks for."""
+    def options_with(self, size_wh: tuple[int, int], *, alpha: bool) -> dict[str, str]:
+        """Return the encoder's options, those among them that transparency or a small size asks for."""
+        if self.encoder == "libx265" and min(size_wh) < _X265_BLOCK:
+            return {**self.options, "x265-params": self.options["x265-params"] + ":cutree=0"}
         if alpha and self.encoder == "libvpx-vp9":
             return {**self.options, "auto-alt-ref": "0"}  # libvpx refuses both together
         if alpha and self.encoder == "prores_ks" and not self.options["profile"].startswith("4444"):

@@ -17,6 +17,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
+from stylecam.filenames import ffmpeg_name
 from stylecam.frames import Frame, Pixels, resize, size_of
 from stylecam.sinks.codecs import CONTAINERS, Encoding, Plan, plan_encoding
 from stylecam.sinks.lipsync import SoundTrack
@@ -115,7 +116,12 @@ def ticking(kind: str, rate: Fraction, time_base: Fraction | None) -> Fraction:
 
 
 def smallest_step(kind: str, tick: Fraction) -> int:
-    """Return how many ticks frames lie apart at least: Matroska counts whole milliseconds."""
+    """Return how many ticks frames lie apart at least: Matroska counts whole milliseconds.
+
+    Players take 10 ms in a GIF for 100.
+    """
+    if kind == "gif":
+        return 2
     least_s = Fraction(1, 1000) if kind in ("matroska", "webm") else tick
     return math.ceil(least_s / tick)
 
@@ -169,13 +175,13 @@ class Encoder:
         self._sound = sound if container.sound else None
         if sound is not None and self._sound is None:
             self._notes.append(f"no sound: {suffix} holds none")
-        name = str(target) if isinstance(target, Path) else target
+        name = ffmpeg_name(target) if isinstance(target, Path) else target
         options = whole_options(container.kind, tracks)
         if self._live:
             options = {"flush_packets": "1", **_GROWING.get(container.kind, {})}
         self._output = av.open(name, "w", format=container.kind, options=options)
         if tracks is not None:
-            tracks.plan(container, self._output.supported_codecs, suffix)
+            tracks.plan_for(suffix)
 
     @property
     def notes(self) -> list[str]:
@@ -243,7 +249,7 @@ class Encoder:
         self._alpha = first.alpha is not None and self._plan.keeps_alpha
         if not self._alpha and first.alpha is not None:
             self._notes.append(f"transparency is lost: {self._plan.encoder} in {self._suffix} has none")
-        options = self._plan.options_with(alpha=self._alpha)
+        options = self._plan.options_with(self._size_wh, alpha=self._alpha)
         video = self._output.add_stream(self._plan.encoder, rate=self._rate, options=options)
         assert isinstance(video, av.VideoStream)
         video.width, video.height = self._size_wh

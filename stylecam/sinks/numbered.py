@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from stylecam.errors import SinkOpenError
+from stylecam.filenames import numbering_of
 from stylecam.frames import Frame, resize, size_of
 from stylecam.pictures import Picture, check_picture_suffix, write_picture
 from stylecam.sinks.base import Sink
@@ -28,9 +28,11 @@ class NumberedSink(Sink):
     """
 
     def __init__(self, pattern: Path, start: int = 0) -> None:
-        if not re.search(r"%0?\d*d", pattern.name):
+        numbering = numbering_of(pattern)
+        if numbering is None:
             raise SinkOpenError(
-                f'pictures cannot be written as "{pattern}"', f"use a name like out/{DEFAULT_NAME}"
+                f'pictures cannot be written as "{pattern}"',
+                f"use a name with one place for the number, like out/{DEFAULT_NAME}",
             )
         check_picture_suffix(pattern)
         try:
@@ -42,7 +44,7 @@ class NumberedSink(Sink):
                 f'folder "{pattern.parent}" cannot be written: {exc.strerror}', "choose another folder"
             ) from exc
         self.frames = start
-        self._pattern = pattern
+        self._numbering = numbering
         self._pool = ThreadPoolExecutor(_THREADS, "stylecam-pictures")
         self._waiting: list[Future[None]] = []
 
@@ -59,7 +61,7 @@ class NumberedSink(Sink):
 
     def path_of(self, number: int) -> Path:
         """Return the name of the picture that is number `number`, from 1."""
-        return self._pattern.with_name(self._pattern.name % number)
+        return self._numbering.path_of(number)
 
     def flush(self) -> None:
         """Wait until every picture so far is there. Raises PictureError."""

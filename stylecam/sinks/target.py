@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from stylecam.errors import SinkOpenError
-from stylecam.sinks.codecs import Encoding
+from stylecam.filenames import is_numbered
+from stylecam.sinks.codecs import CONTAINERS, Encoding
 from stylecam.sinks.file import FileSink
 from stylecam.sinks.numbered import DEFAULT_NAME, NumberedSink
 from stylecam.sinks.pipe import PipeSink
@@ -35,11 +36,17 @@ def has_one_rate(target: str) -> bool:
     return target == STDOUT or target.lower().endswith(".y4m")
 
 
+def highest_rate(target: str) -> Fraction | None:
+    """Return the most frames per second that players show, None for no limit: 10 ms in a GIF become 100."""
+    return Fraction(50) if target.lower().endswith(".gif") else None
+
+
 def kind_of_target(target: str) -> Literal["stdout", "pictures", "film"]:
     """Tell what a name stands for: "-", a folder or pattern of pictures, or a film."""
     if target == STDOUT:
         return "stdout"
-    return "pictures" if _is_folder(target) or "%" in Path(target).name else "film"
+    pictures = is_numbered(target) and Path(target).suffix.lower() not in CONTAINERS
+    return "pictures" if pictures or _is_folder(target) else "film"
 
 
 def numbered_path(target: str) -> Path:

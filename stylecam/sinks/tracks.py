@@ -20,6 +20,8 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from stylecam.errors import SinkOpenError
+from stylecam.filenames import ffmpeg_name
+from stylecam.packets import Joints, demux, joined
 from stylecam.sinks.codecs import CONTAINERS, Container
 from stylecam.sinks.sound import EncodedSound
 from stylecam.sinks.subtitles import TEXTS, ConvertedSubtitles
@@ -45,7 +47,7 @@ class Tracks:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._film = av.open(str(path), metadata_errors="replace")
+            self._film = av.open(ffmpeg_name(path), metadata_errors="replace")
         except (av.FFmpegError, OSError) as exc:
             raise SinkOpenError(f'the sound of "{path}" cannot be read: {exc}', "check the file") from exc
         self.notes: list[str] = []
@@ -66,13 +68,8 @@ class Tracks:
     def plan_for(self, suffix: str) -> None:
         """Decide what becomes of each track in a film that is to end in `suffix`, before there is one."""
         container = CONTAINERS[suffix]
-        with av.open(BytesIO(), "w", format=container.kind) as output:
-            self.plan(container, output.supported_codecs, suffix)
-
-    def plan(self, container: Container, codecs: set[str], suffix: str) -> None:
-        """Decide what becomes of each track in a container that takes `codecs`."""
         for stream in [*self._film.streams.audio, *self._film.streams.subtitles]:
-            track = self._plan(stream, container, codecs, suffix)
+            track = self._plan(stream, container, suffix)
             if track is not None:
                 self._tracks[stream.index] = track
         if self._film.streams.attachments and container.kind != "matroska":
@@ -92,7 +89,7 @@ class Tracks:
 
     def lost_tags(self, film: Path) -> list[str]:
         """Return the names of the tags that did not get into a finished film."""
-        with av.open(str(film), metadata_errors="replace") as finished:
+        with av.open(ffmpeg_name(film), metadata_errors="replace") as finished:
             kept = {name.lower() for name in finished.metadata}
         return sorted(name for name in self._tags() if name.lower() not in kept)
 
@@ -112,7 +109,7 @@ class Tracks:
         output.mux(self._attach_covers(output))
         sources = [track.source for track in self._tracks.values()]
         if sources:
-            self._packets = self._demuxed(sources)
+            self._packets = self._joined(sources)
             self._waiting = next(self._packets, None)
 
     def label_video(self, video: av.VideoStream) -> None:
@@ -139,7 +136,8 @@ class Tracks:
         """
         if self._video is None:
             return None
-        begins_s, ends_s = last_span(self._path, self._video.index)
+        least_s = last_s + float(self._cut.zero_s) - frame_s / 2
+        begins_s, ends_s = last_span(self._path, self._video.index, least_s)
         ahead_s = last_s - (begins_s - float(self._cut.zero_s))
         if ahead_s < -frame_s / 2:
             return None
@@ -160,6 +158,16 @@ class Tracks:
     def close(self) -> None:
         """Close the film it all comes from."""
         self._film.close()
+
+    def _joined(self, sources: Sequence[Stream]) -> Iterator[AnyPacket]:
+        """Yield the packets of these tracks by one clock, the picture's."""
+        if self._video is None:
+            yield from self._demuxed(sources)
+            return
+        joints = Joints(self._video)
+        for packet in self._demuxed([*sources, self._video]):
+            yield from (moved for moved in joints.put(packet) if moved.stream.index in self._tracks)
+        yield from joints.rest()
 
     def _demuxed(self, sources: Sequence[Stream]) -> Iterator[AnyPacket]:
         """Yield the packets of these tracks, those after what cannot be read too."""
@@ -184,9 +192,9 @@ class Tracks:
                 raise
             self._damaged.setdefault(index, []).append(at_s)
 
-    def _plan(self, stream: Stream, container: Container, codecs: set[str], suffix: str) -> Track | None:
+    def _plan(self, stream: Stream, container: Container, suffix: str) -> Track | None:
         name = _codec_of(stream)
-        if name in codecs:
+        if name and _is_held(stream, container.kind):
             return CopiedTrack(stream)
         what = f"the {name or 'unknown'} {'sound' if stream.type == 'audio' else 'subtitles'}"
         if isinstance(stream, AudioStream) and container.sound and name:
@@ -257,22 +265,40 @@ class Tracks:
         return kept
 
 
-def last_span(path: Path, index: int) -> tuple[float, float]:
-    """Return when the last packet of a stream begins and ends, by looking at the end of the file."""
+def _is_held(stream: Stream, kind: str) -> bool:
+    """Tell whether a container (FFmpeg's name) takes a track as it is.
+
+    Its list of codecs holds some that it refuses when its header is written, as .mov does FLAC and Opus.
+    """
+    try:
+        with av.open(BytesIO(), "w", format=kind) as output:
+            CopiedTrack(stream).attach(output)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def last_span(path: Path, index: int, least_s: float) -> tuple[float, float]:
+    """Return when the last packet of a stream begins and ends, by looking at the end of the file.
+
+    The whole is read where that one begins before `least_s`: a film that is joined from several counts anew.
+    """
     spans: list[tuple[float, float]] = []
     for seeks in (True, False):
-        with suppress(av.FFmpegError, OSError), av.open(str(path)) as film:
+        with suppress(av.FFmpegError, OSError), av.open(ffmpeg_name(path)) as film:
             if seeks and film.duration:
                 film.seek(film.duration + (film.start_time or 0))
-            packets = film.demux(film.streams[index])
+            stream = film.streams[index]
+            packets = demux(film, stream) if seeks else joined(film, stream)
             spans = [span_of(packet) for packet in packets if packet.size and not packet.is_discard]
-        if spans:
+        if max(spans, default=(-math.inf, 0.0))[0] >= least_s:
             break
     return max(spans, default=(math.inf, math.inf))
 
 
 def _first_packet(path: Path, index: int) -> AnyPacket | None:
-    with av.open(str(path)) as film:
+    with av.open(ffmpeg_name(path)) as film:
         return next((packet for packet in film.demux(film.streams[index]) if packet.size), None)
 
 

@@ -15,6 +15,9 @@ from av.codec import CodecContext
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+from stylecam.packets import joined
 
 _ONE_EACH = ("h264", "hevc", "av1", "mpeg2video", "prores")
 """Every packet of these shows a picture, but for fields that are stored apart; VP8 has packets that do not.
@@ -31,7 +34,8 @@ class Decoder:
 
     Where a packet's picture does not come, the last good one comes in its place, with the lost one's time,
     noted in `damaged` (stream time in seconds): if the decoder reports damage, and without a word from it
-    where every packet should show a picture.
+    where every packet should show a picture. Where pictures are reordered and their packets' times know
+    nothing of that, as in AVI, they take these times one after another, as they come.
     `lost` holds the error that ended the film early, `ends_s` the stream time at which the last of
     the packets ends, in seconds. `check_whole` may raise, and is called where damage would be no wonder
     if the file had shrunk: before a damaged packet is believed, and at the end.
@@ -48,6 +52,8 @@ class Decoder:
         self._expected: list[int] = []  # a heap of the times of packets without a picture yet
         self._errors = 0
         self._is_one_each = self._codec.codec.canonical_name in _ONE_EACH
+        self._leads: set[int] = set()  # by how much packets are decoded before they are shown
+        self._is_timed = True
         self._good: av.VideoFrame | None = None
 
     def frames(self) -> Iterator[av.VideoFrame]:
@@ -59,7 +65,7 @@ class Decoder:
         yield from self._repeats(None)
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream] | None]:
-        packets = self._film.demux(self._video)
+        packets = joined(self._film, self._video)
         while True:
             try:
                 packet = next(packets, None)
@@ -81,6 +87,7 @@ class Decoder:
             self._errors += packet.is_corrupt
             if packet.pts is not None and not packet.is_discard:
                 heapq.heappush(self._expected, packet.pts)
+                self._leads.add(packet.pts - (packet.pts if packet.dts is None else packet.dts))
             if len(self._expected) > _TRUST and not self._is_lost(self._expected[0]):
                 heapq.heappop(self._expected)  # a packet that shows nothing, as VP8 has them
         frames: list[av.VideoFrame] = []
@@ -99,7 +106,12 @@ class Decoder:
 
     def _repaired(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
         frame.time_base = self._video.time_base
-        self._is_one_each &= frame.pts is not None and not frame.interlaced_frame
+        # What is reordered is decoded earlier than it is shown, some of it more than the rest.
+        is_reordered = frame.pict_type == PictureType.B and self._codec.has_b_frames
+        self._is_timed &= not is_reordered or len(self._leads) > 1
+        self._is_one_each &= self._is_timed and frame.pts is not None and not frame.interlaced_frame
+        if not self._is_timed and self._expected:
+            frame.pts = heapq.nsmallest(1 + self._errors, self._expected)[-1]  # the lost ones were before
         if frame.pts is None:
             frame.pts = frame.dts
         if frame.is_corrupt and self._good is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from stylecam.errors import SourceOpenError
+from stylecam.filenames import ffmpeg_name
 from stylecam.frames import Frame
 from stylecam.sources.base import Source
 from stylecam.sources.capture import Capture
@@ -19,6 +20,8 @@ _LARGEST_FPS = 480.0
 _FALLBACK_FPS = 30.0
 _EARLY_S = 0.5
 
+_MOTION_JPEG = float(cv2.VideoWriter.fourcc(*"MJPG"))
+
 _URL_PATIENCE_S = (15.0, 5.0)
 """How long a URL may take to open (streams begin at a key frame), and for each picture after that."""
 
@@ -27,7 +30,8 @@ class FileSource(Source):
     """Every frame of `path_or_url` in order, each with its own time. Raises SourceOpenError.
 
     `frame_count` is the container's own count, else an estimate from its duration, else None:
-    good for a progress bar, not for arithmetic. `path` is None for a URL. Rotation is applied.
+    good for a progress bar, not for arithmetic. `has_length` tells a film from a stream that goes on
+    for ever. `path` is None for a URL. Rotation is applied.
     """
 
     is_live = False
@@ -37,7 +41,8 @@ class FileSource(Source):
         if self.path is not None:
             check_file(self.path)
         patience_s = None if self.path else _URL_PATIENCE_S
-        self._capture = Capture(str(path_or_url), cv2.CAP_FFMPEG, patience_s)
+        address = str(path_or_url) if self.path is None else ffmpeg_name(self.path)
+        self._capture = Capture(address, cv2.CAP_FFMPEG, patience_s)
         self.size_wh = self._capture.size_wh
         if not self._capture.is_open or 0 in self.size_wh:
             self._capture.close()
@@ -45,7 +50,9 @@ class FileSource(Source):
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= _LARGEST_FPS else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count = int(count) if self.fps and math.isfinite(count) and count > 0 else None
+        self.has_length = math.isfinite(count) and count > 0
+        self.frame_count = int(count) if self.fps and self.has_length else None
+        self.is_motion_jpeg = self._capture.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG
         self._last_s: float | None = None
         self._ended = False
 

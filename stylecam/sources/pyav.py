@@ -20,6 +20,7 @@ import av
 
 from stylecam.errors import SourceLostError, SourceOpenError
 from stylecam.frames import Frame, size_of
+from stylecam.packets import begins_anew, lack_times
 from stylecam.sources.base import Source
 from stylecam.sources.colour import Converter, Shown
 from stylecam.sources.decode import Decoder
@@ -29,6 +30,9 @@ from stylecam.sources.resample import at_constant_rate
 _FALLBACK_RATE = Fraction(30)
 _EARLY_S = 0.5
 _CLOSE_S = 2.0
+_JOINED = ("mpegts", "mpeg")
+"""Recordings that can be joined by their bytes, by FFmpeg's names: then a time may come twice."""
+
 _MARGIN_S = 1
 """Where a film is taken up again, decoding begins so much earlier: deinterlacing looks back."""
 
@@ -52,7 +56,8 @@ class FilmSource(Source):
     `name` is a path, a pattern of pictures (frames/%06d.png), a URL or "-" for stdin. Only frames
     with start_s <= time < end_s come, in seconds from the film's first frame. With `fps` they come at
     that constant rate, repeated or left out; of pictures it is the rate they are taken at. `constant`
-    without it is the film's own nominal rate. `take_up` goes on in the middle.
+    without it is the film's own nominal rate. What is faster than `at_most` comes at that constant rate.
+    `take_up` goes on in the middle.
     `path` is where sound and other tracks can be copied from, None where there are none;
     `time_base` is the tick that all times are multiples of; `begins_s` the time of the first frame of
     the part; `notes` says what was changed. A file that shrinks meanwhile is a SourceLostError.
@@ -68,6 +73,7 @@ class FilmSource(Source):
         end_s: float | None = None,
         fps: Fraction | None = None,
         constant: bool = False,
+        at_most: Fraction | None = None,
         take_up: TakeUp | None = None,
     ) -> None:
         self.name = str(name)
@@ -94,6 +100,12 @@ class FilmSource(Source):
             self._resampled = fps
             if constant and fps is None:
                 self._resampled = self._opened.rate or _FALLBACK_RATE
+            own = self._resampled or self._opened.rate
+            if at_most is not None and own is not None and own > at_most:
+                self._resampled = at_most
+                self._opened.notes.append(
+                    f"{float(own):.5g} fps become {at_most}, the most that players show"
+                )
             self.rate = self._resampled or self._opened.rate
             self.fps = float(self.rate) if self.rate else None
             self._pictures = self._chosen()
@@ -196,12 +208,22 @@ class FilmSource(Source):
     def _begin(self, *, seek: bool) -> None:
         opened = self._opened
         self._zero_s = opened.zero_s
-        if seek and self._zero_s is not None and opened.video.time_base:
+        if seek and self._zero_s is not None and opened.video.time_base and self._is_sought_by_time():
             target_s = self._zero_s + self._from_s
             with suppress(av.FFmpegError):  # what cannot be sought is read from its beginning
                 opened.film.seek(math.floor(target_s / opened.video.time_base), stream=opened.video)
         self._decoder = Decoder(opened.film, opened.video, self.check_whole)
         self._converter = Converter(opened.video.sample_aspect_ratio)
+
+    def _is_sought_by_time(self) -> bool:
+        video = self._opened.video
+        if lack_times(video):  # pictures are counted, and behind a key frame some may not come
+            return False
+        if self.path is None or self._opened.film.format.name not in _JOINED:
+            return True
+        with suppress(av.FFmpegError):
+            return not begins_anew(self.path, video.index)
+        return True
 
     def _chosen(self) -> Iterator[Shown]:
         """Yield the pictures of the part at the rate asked for, from where it is taken up."""
