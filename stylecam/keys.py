@@ -34,10 +34,10 @@ _SWITCHES = {"c": "color", "m": "mirror", "s": "split", "r": "recording", "f": "
 
 def name_of(code: int) -> str:
     """Return the key behind one of cv2.waitKeyEx's codes: a character, an arrow's name, or ""."""
-    if code in ARROWS:
-        return ARROWS[code]
-    low = code & 0xFF  # X11 puts Caps Lock and Num Lock into the bits above
-    if code < 0 or low in (0, 255):
+    low = code & 0xFFFF  # X11 puts Caps Lock and Num Lock into the bits above
+    if arrow := ARROWS.get(code) or ARROWS.get(low):
+        return arrow
+    if code < 0 or not 0 < low < 0xFF:  # Home and the like lie above: their low bytes are letters' codes
         return ""
     return "q" if low == _ESC else chr(low).lower()
 

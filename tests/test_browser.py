@@ -158,6 +158,33 @@ def test_keys_do_what_they_do_in_the_window(tab: Any) -> None:
     assert tab.inner_text("#link") == "ended"
 
 
+def test_a_page_opened_late_shows_how_long_a_recording_is(tab: Any) -> None:
+    with open_page() as page:
+        page.stats["recording_s"] = 754.0
+        page.controls.change(recording=True)
+        tab.goto(page.sink.url)
+        wait_in(tab, lambda: tab.inner_text("#rec").startswith("12:"), "its length, and not 0:00")
+
+
+def test_a_run_that_ends_before_it_has_answered_has_ended(tab: Any) -> None:
+    with open_page() as page:
+        tab.goto(page.sink.url)
+        tab.wait_for_selector("[data-style=starry][aria-pressed=true]")
+        tab.evaluate("""() => {
+            const [ask, wait] = [window.fetch, (ms) => new Promise((done) => setTimeout(done, ms))];
+            window.fetch = async (path, options) => {
+                const answer = await ask(path, options);
+                while (path === "/api/quit" && !document.body.matches(".offline")) await wait(20);
+                return answer;
+            };
+        }""")
+        tab.keyboard.press("q")
+        tab.click("#end [value=end]")
+        wait_in(tab, lambda: page.controls.wants_quit, "the run is asked to end")
+    tab.wait_for_selector("body.offline")
+    assert tab.inner_text("#link") == "ended"
+
+
 def test_the_page_follows_what_others_change(tab: Any) -> None:
     with open_page() as page:
         tab.goto(page.sink.url)
@@ -322,6 +349,22 @@ def test_another_sites_page_sees_and_changes_nothing(tab: Any) -> None:
         assert tab.evaluate(ATTACK, page.origin) == [False] * 6
         assert page.controls.version == 0
         assert page.controls.take_snapshots() is False
+        site.shutdown()
+
+
+def test_another_sites_page_shows_the_overlay_with_its_token(tab: Any) -> None:
+    with (
+        open_page(token=make_token()) as page,
+        ThreadingHTTPServer(("127.0.0.1", 0), ForeignSite) as site,
+    ):
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        page.sink.write(Frame(flat((10, 100, 200)), 0.0, 0.0))
+        tab.goto(f"http://localhost:{site.server_port}/")  # to a browser another site than 127.0.0.1
+        link = f"{page.origin}/overlay?{page.sink.url.partition('?')[2]}"
+        frame = "Object.assign(document.createElement('iframe'), {src: link})"
+        tab.evaluate(f"link => document.body.append({frame})", link)
+        wait_in(tab, lambda: len(tab.frames) == 2, "the frame is there")
+        wait_for_colour(tab.frames[1], (10, 100, 200))
         site.shutdown()
 
 

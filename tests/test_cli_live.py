@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 # isort: split
 import av
 import pytest
-from commands import Done, interrupted, noise_film, record_engine, stylecam, stylecam_apart, tree
+from commands import NOTED, Done, interrupted, noise_film, record_engine, stylecam, stylecam_apart, tree
 from fakemic import FakeSound, fake_sound  # noqa: F401
 from films import pictures_of, times_of
 
@@ -21,7 +23,7 @@ from stylecam.sinks.microphone import RATE
 COMMON = {
     "frames", "fps", "wall_s", "size_wh", "engine", "device", "precision", "style", "net", "output",
 }  # fmt: skip
-LIVE = {"captured", "dropped", "latency_ms", "net_ms", "net_size_wh", "audio_delay_ms", "sinks"}
+LIVE = {"captured", "dropped", "latency_ms", "net_ms", "net_size_wh", "audio_delay_ms", "sinks", "recordings"}
 ONE_FRAME = "stylecam.live.painter:Painter.paint"
 SMALL_DEMO = ("--source", "demo", "--size", "64x48")
 
@@ -105,6 +107,86 @@ def test_an_interrupt_ends_it_well(tiny: Path, tmp_path: Path, number: int) -> N
     assert "Traceback" not in done.err
     assert len(pictures_of(Path("out.mp4"))) >= recorded(done.figures) > 0
     assert list(tree(tmp_path)) == ["out.mp4"]
+
+
+IN_AN_IMPORT = """
+import os, signal, sys
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["IMPORTED"]:
+            os.environ["IMPORTED"] = ""
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Impatient())
+"""
+
+
+@posix
+@pytest.mark.parametrize("module", ["typer", "stylecam.cli.slow", "numpy", "openvino", "stylecam.sinks"])
+def test_an_interrupt_before_it_has_begun(tiny: Path, tmp_path: Path, module: str) -> None:
+    arguments = (*SMALL_DEMO, "--sink", "out.mp4", "-s", tiny, "--json")
+    env = {**os.environ, "IMPORTED": module}
+    done = succeeded(stylecam_apart("live", *arguments, code=IN_AN_IMPORT, env=env))
+    assert "Traceback" not in done.err
+    assert done.figures["frames"] == 0
+    assert tree(tmp_path) == {}
+
+
+@posix
+@pytest.mark.parametrize("module", ["typer", "stylecam.styles"])
+def test_an_interrupt_before_another_command_has_begun(module: str) -> None:
+    done = stylecam_apart("styles", code=IN_AN_IMPORT, env={**os.environ, "IMPORTED": module})
+    assert (done.code, done.out, done.err.splitlines()[-1]) == (130, "", "interrupted")
+    assert "Traceback" not in done.err
+
+
+IN_THE_END = """
+import atexit, signal
+from stylecam.reader import FrameReader
+from stylecam.sinks.recording import RecordingSink
+def impatient(real):
+    def closed(self):
+        signal.raise_signal(signal.SIGINT)
+        real(self)
+        signal.raise_signal(signal.SIGINT)
+    return closed
+for owner in (FrameReader, RecordingSink):
+    owner.close = impatient(owner.close)
+atexit.register(signal.raise_signal, signal.SIGINT)
+"""
+
+
+@posix
+def test_further_interrupts_break_no_closing_off(tiny: Path, tmp_path: Path) -> None:
+    arguments = (*SMALL_DEMO, "--sink", "out.mp4", "--sink", "null", "-s", tiny, "--seconds", 1, "--json")
+    done = succeeded(stylecam_apart("live", *arguments, code=IN_THE_END))
+    assert "Traceback" not in done.err
+    assert done.err.count("closing; ") == 1
+    assert len(pictures_of(Path("out.mp4"))) >= recorded(done.figures) > 0
+    assert list(tree(tmp_path)) == ["out.mp4"]
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("gap_s", [0, 0.003, 0.1])
+def test_two_interrupts_close_together(tiny: Path, gap_s: float) -> None:
+    arguments = ("live", *SMALL_DEMO, "--sink", "null", "-s", str(tiny), "--json")
+    for _ in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", NOTED, ONE_FRAME, *arguments], stdout=-1, stderr=-1, text=True
+        ) as process:
+            assert process.stderr is not None
+            while "noted" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            time.sleep(gap_s)
+            process.send_signal(signal.SIGINT)
+            try:
+                out, err = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        assert "Traceback" not in err
+        assert succeeded(Done(process.returncode, out, err)).figures["frames"]
 
 
 def test_an_error_on_the_way_keeps_what_was_recorded(

@@ -138,12 +138,22 @@ def test_the_picture_options_reach_the_picture(tiny: Path, tmp_path: Path) -> No
     assert np.abs(first[0] - first[1]).mean() > 10
 
 
+def test_one_page_is_enough(tiny: Path) -> None:
+    done = stylecam(
+        "live", "--source", "demo", "-s", tiny, "--sink", "web", "--sink", "web#size=64x48", "--port", 0
+    )
+    assert (done.code, "the page is asked for twice" in done.err) == (1, True)
+
+
 @posix
 @pytest.mark.slow
-def test_the_pages_camera_needs_a_page_and_no_screen(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own", ["", "#size=320x180"])
+def test_the_pages_camera_needs_a_page_and_no_screen(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     command = [sys.executable, "-c", "from stylecam.cli import run; run()", "live", "--source", "browser"]
-    command += ["--port", "0", "-s", str(tiny)]
+    command += ["--port", "0", "-s", str(tiny), *(["--sink", f"web{own}"] if own else [])]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         url = line_with(process.stderr, "page: ").removeprefix("page: ").strip()

@@ -125,6 +125,9 @@ def test_codes_of_keys() -> None:
     assert [name_of(code) for code in (65363, 2555904, 63235)] == ["right"] * 3
     assert [name_of(code) for code in (ord("q"), ord("Q"), 27, 0x100000 | ord("s"))] == ["q", "q", "q", "s"]
     assert [name_of(code) for code in (-1, 0, 0xFFFFFF)] == ["", "", ""]
+    home, insert, f1, num_lock = 0xFF50, 0xFF63, 0xFFBE, 0x100000
+    assert [name_of(code) for code in (home, insert, f1, num_lock | home, 0x240000)] == [""] * 5
+    assert name_of(num_lock | 65361) == "left", "and not q, which is its low byte's letter"
 
 
 def test_the_help_names_every_key() -> None:

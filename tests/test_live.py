@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,6 +55,13 @@ def test_a_slow_sink_slows_nobody_and_gets_the_newest(make: Make) -> None:
     assert slow.kept[1].timestamp_s >= newest_s, "those in between are dropped"
     dropped = run.outlets[1].meter.dropped
     assert dropped == run.painter.meter.frames - len(slow.kept) >= 18
+
+
+def test_a_name_that_is_not_utf_8_stands_in_the_figures(make: Make) -> None:
+    run = make(Camera(), [])
+    outlet = run.attach("take\udcff.mp4", Keeper())
+    assert json.loads(json.dumps(run.stats()).encode())["sinks"][0]["name"] == "take?.mp4"
+    outlet.finish()
 
 
 def test_latency_is_told_of_each_sink_and_of_the_slowest(make: Make) -> None:

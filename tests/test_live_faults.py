@@ -150,6 +150,26 @@ def interrupted_at(moment_s: float, number: int, *arguments: object) -> Done:
     return Done(process.returncode, out, first + err)
 
 
+PRESSED_AS_THE_FILE_IS_MADE = """
+import signal
+from stylecam.sinks import recording
+make = recording._open_new
+def made(path):
+    file = make(path)
+    signal.raise_signal(signal.SIGINT)
+    return file
+recording._open_new = made
+"""
+
+
+def test_ctrl_c_as_a_recording_is_opened(tiny: Path, fast: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    arguments = ("--source", fast, "--sink", "take.mp4", "-s", tiny)
+    done = stylecam_apart("live", *arguments, code=PRESSED_AS_THE_FILE_IS_MADE)
+    assert done.code == 0, done.err
+    assert tree(tmp_path) == before
+
+
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

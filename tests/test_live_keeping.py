@@ -101,6 +101,32 @@ def test_a_recording_without_a_frame_is_told(make: Make) -> None:
     assert list(run.messages.last) == ["recording into take.mp4", "nothing recorded: no frame came"]
 
 
+def test_a_recording_begun_in_a_pause_begins_with_the_picture_that_is_held(make: Make) -> None:
+    watched, kept = Keeper(), Keeper()
+    run = make(Camera(10**6), [watched], open_recording=lambda: ("take.mp4", kept))
+    controls = run.painter.controls
+    with closing(run.steps()) as steps:
+        while not watched.kept:
+            next(steps)
+        controls.change(paused=True)
+        seen = -1
+        while seen != run.painter.meter.frames:  # one may be under way
+            seen = run.painter.meter.frames
+            time.sleep(0.05)
+        controls.change(recording=True)
+        while not kept.kept:
+            next(steps)
+        assert run.stats()["recording_s"] is not None
+        controls.change(recording=False)
+        while not run.recorded:
+            next(steps)
+    (held,), last = kept.kept, watched.kept[-1]
+    assert np.array_equal(held.bgr, last.bgr)
+    assert held.timestamp_s > last.timestamp_s, "what lies before the recording is not in it"
+    assert run.stats()["recording_s"] is None
+    assert [outlet.figures()["name"] for outlet in run.recorded] == ["take.mp4"]
+
+
 def test_a_recording_that_breaks_off_is_told_and_the_run_goes_on(make: Make) -> None:
     watched, broken = Keeper(), Keeper(fail_at=2)
     run = make(Camera(10**6), [watched], open_recording=lambda: ("take.mp4", broken))

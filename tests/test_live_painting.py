@@ -88,6 +88,10 @@ def test_a_mask_leaves_the_rest_as_it_is(make: Make) -> None:
     run.painter.controls.change(keep="background")
     frame = run.painter.paint(Frame(bgr, 0.0, 0.0))
     assert np.array_equal(frame.bgr[:, :32], bgr[:, :32])
+    run.painter.controls.change(keep="person", mirror=True)
+    frame = run.painter.paint(Frame(bgr, 0.0, 0.0))
+    assert np.array_equal(frame.bgr[:, :32], bgr[:, :31:-1]), "the mask is mirrored with the picture"
+    assert not np.array_equal(frame.bgr[:, 32:], bgr[:, 31::-1])
 
 
 def test_the_governor_shrinks_what_the_net_sees_and_not_the_frame(make: Make, tiny_style: Style) -> None:

@@ -56,6 +56,16 @@ def test_it_grows_under_its_name_and_plays_at_any_moment(tmp_path: Path, suffix:
     assert times_of(path) == pytest.approx([index / FPS for index in range(90)], abs=1.1e-3)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_colon_in_its_name_does_not_cost_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg would find no protocol of that name, and what does not play is removed."""
+    monkeypatch.chdir(tmp_path)
+    with RecordingSink(Path("take-12:30.mp4"), fps=FPS) as sink:
+        for index in range(3):
+            sink.write(frame(index))
+    assert len(pictures_of(tmp_path / "take-12:30.mp4")) == 3
+
+
 def test_a_finished_one_is_an_ordinary_film(tmp_path: Path) -> None:
     path = tmp_path / "take.mp4"
     with RecordingSink(path, fps=FPS) as sink:

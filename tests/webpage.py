@@ -118,6 +118,7 @@ def figures() -> dict[str, Any]:
         "engine": "openvino",
         "device": "cpu",
         "precision": "bf16",
+        "recording_s": None,
         "target_fps": 30.0,
         "governor": None,
         "audio_delay_ms": 90.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +29,9 @@ from stylecam.arguments import (
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import check_not_same, chosen_smoothing, command, load
+from stylecam.cli.program import check_not_same, chosen_smoothing, command_that_ends, load
 from stylecam.console import print_json, progress, say
+from stylecam.interrupt import check_interrupt, held_interrupt, interruptible, was_interrupted
 
 if TYPE_CHECKING:
     from stylecam.controls import Settings
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
 BROWSER = "browser"
 PICTURE, CAMERA, PAGE = "The picture", "The camera", "The page and the streams"
 
+_NOTHING = {"frames": 0, "fps": 0.0, "wall_s": 0.0, "captured": 0, "dropped": 0, "sinks": [], "output": []}
+"""The figures of a run that was broken off before it began."""
 
-@command
+
+@command_that_ends
 def live(
     style: StyleName = "starry",
     source: Annotated[
@@ -63,7 +67,9 @@ def live(
         str | None,
         typer.Option(metavar="N|source", help="Hold this rate: work at smaller sizes where it must be."),
     ] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop so many seconds after the first frame.")
+    ] = None,
     at_end: Annotated[
         AtEnd, typer.Option(help="A lost or ended source: wait for it, or end. auto: a film ends.")
     ] = AtEnd.auto,
@@ -125,17 +131,36 @@ def live(
     """Stylize a camera (or a film played like one) as it happens. Press h in the window for its keys."""
     given, run = dict(locals()), None
     try:
-        with suppress(KeyboardInterrupt), ExitStack() as stack:
-            run = _open_run(stack, given)
-            move = stack.enter_context(progress("live", None))
-            with suppress(KeyboardInterrupt), closing(run.steps()) as steps:
-                for _ in steps:
-                    move(run.painter.meter.frames, figures_of(run))
+        with ExitStack() as stack:
+            run = _try_to_open(stack, given)
+            if run is not None:
+                _follow(run, stack)
     finally:
         if run is not None:
             say(f"{run.painter.meter.frames} frames, {figures_of(run)}")
-            if json:
-                print_json(_json_of(run))
+        if json and (run is not None or was_interrupted()):
+            print_json(_NOTHING if run is None else _json_of(run))
+
+
+def _try_to_open(stack: ExitStack, given: dict[str, Any]) -> LiveRun | None:
+    """Open the run; None where Ctrl-C broke that off, whatever error a library made of it."""
+    try:
+        with interruptible():
+            return _open_run(stack, given)
+    except (Exception, KeyboardInterrupt):
+        if not was_interrupted():
+            raise
+        return None
+
+
+def _follow(run: LiveRun, stack: ExitStack) -> None:
+    """Go through a run until it or somebody ends it."""
+    move = stack.enter_context(progress("live", None))
+    with closing(run.steps()) as steps:
+        for _ in steps:
+            if was_interrupted():
+                break
+            move(run.painter.meter.frames, figures_of(run))
 
 
 def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
@@ -150,10 +175,12 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     from stylecam.sinks import SinkSpec, kind_of, open_live_sink
 
     names = given["sink"] or (["web"] if given["source"] == BROWSER else ["window"])
-    if given["source"] == BROWSER and "web" not in names:
-        names = [*names, "web"]  # the page that the pictures come from
     specs = [SinkSpec.parse(text) for text in names]
+    if given["source"] == BROWSER and "web" not in [kind_of(spec.name) for spec in specs]:
+        specs.append(SinkSpec("web"))  # the page that the pictures come from
     kinds = [kind_of(spec.name) for spec in specs]
+    if kinds.count("web") > 1:
+        raise SinkOpenError("the page is asked for twice", "name web once; any number of people may open it")
     if given["sound"] is StreamSound.mic and not {"stream", "file", "window", "web"} & set(kinds):
         raise SinkOpenError(
             "--sound mic goes into streams and recordings, and no sink makes one", "add --sink take.mp4"
@@ -167,6 +194,7 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     first, opened = load(stack, given["style"], given["net"], *chosen)
     again = partial(open_engine, backend=chosen[0].value, device=chosen[1].value, precision=chosen[2].value)
     looks = stack.enter_context(closing(Looks(first, opened, again, names_for(first))))
+    check_interrupt()  # a source may take its time
     camera = stack.enter_context(_open_source(given, size_wh, messages))
     size_wh = size_wh or camera.size_wh
     nets = kinds_of(given["style"]) if given["net"] is NetKind.auto else [first.net]
@@ -181,7 +209,9 @@ def _open_run(stack: ExitStack, given: dict[str, Any]) -> LiveRun:
     )  # fmt: skip
     links: LiveLinks = _links(run, given, camera, _open_microphone(stack, given))
     for spec in specs:
-        opened_sink = stack.enter_context(open_live_sink(spec, links, fps=rate))
+        # A recording's file is there before anybody could take it away again; others may take their time.
+        with held_interrupt() if kind_of(spec.name) == "file" else nullcontext():
+            opened_sink = stack.enter_context(open_live_sink(spec, links, fps=rate))
         # A stream's address holds its key, which belongs into no figures: its peer goes by another name.
         run.attach(getattr(opened_sink, "peer", spec.name), opened_sink, spec.size_wh, spec.fps)
         if kind_of(spec.name) == "web":
@@ -195,8 +225,9 @@ def _open_source(
     """Open what frames come from, and again where it is to be waited for."""
     from stylecam.sources.live import open_live_source
 
+    asked_wh = parse_size(given["camera_size"], "--camera-size") or size_wh
     return open_live_source(
-        given["source"], size_wh=parse_size(given["camera_size"]) or size_wh, fps=given["camera_fps"],
+        given["source"], size_wh=asked_wh, fps=given["camera_fps"],
         pixel_format=given["camera_format"], at_end=given["at_end"].value, say=say,
     )  # fmt: skip
 
@@ -285,5 +316,6 @@ def _json_of(run: LiveRun) -> dict[str, Any]:
         "frames": meter.frames, "fps": round(meter.fps, 2), "wall_s": round(meter.wall_s, 3),
         **{name: stats[name] for name in kept}, "latency_ms": latency_ms,
         "net_ms": meter.percentiles("net"), "audio_delay_ms": round(latency_ms["p50"], -1),
-        "sinks": stats["sinks"], "output": [outlet.name for outlet in run.outlets],
+        "sinks": stats["sinks"], "recordings": [outlet.figures() for outlet in run.recorded],
+        "output": [outlet.name for outlet in (*run.outlets, *run.recorded)],
     }  # fmt: skip

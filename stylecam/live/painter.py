@@ -75,7 +75,9 @@ class Painter:
         painted = self.looks.paint(small, net_began_s, settings.fade_s)
         net_s = self.meter.clock() - net_began_s
         painted = self._smoother.smooth(small, painted)
-        mask = self._find_mask(original, settings.keep)
+        mask = self._find_mask(frame.bgr, settings.keep)
+        if mask is not None and settings.mirror:
+            mask = np.asarray(cv2.flip(mask, 1), np.uint8)
         shown = compose(original, resize(painted, size_of(original)), settings, mask)
         done = replace(frame, bgr=shown, alpha=None if settings.split else mask)
         now_s = self.meter.clock()
@@ -94,6 +96,13 @@ class Painter:
         """Write the frame that is shown beside the work, if that was asked for; on pause too."""
         if self._shown is not None:
             self._snapshots.keep(self._shown)
+
+    def held(self) -> Frame | None:
+        """Return what is shown, as of now: a recording that begins in a pause begins with it."""
+        if (shown := self._shown) is None:
+            return None
+        now_s = self.meter.clock()
+        return replace(shown, timestamp_s=shown.timestamp_s + now_s - shown.captured_s, captured_s=now_s)
 
     def finish(self) -> None:
         """Keep the snapshot that was asked for last."""
@@ -114,10 +123,10 @@ class Painter:
         if self.looks.now.style.net != net:  # until then the one that is shown goes on, by the governor's net
             self.looks.choose(self.looks.now.style.name, net, size_wh, now_s)
 
-    def _find_mask(self, original: Pixels, keep: str) -> Pixels | None:
+    def _find_mask(self, camera: Pixels, keep: str) -> Pixels | None:
         if self._mask is None or keep == "all":
             return None
-        person = self._mask.find(original)
+        person = self._mask.find(camera)
         return person if keep == "person" else np.asarray(255 - person, np.uint8)
 
     def _govern(self, took_s: float, now_s: float) -> None:

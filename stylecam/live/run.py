@@ -68,6 +68,8 @@ class LiveRun:
         self._size_wh, self._seconds = size_wh, seconds
         self._open_recording = open_recording
         self._recording: tuple[Outlet, Sink] | None = None
+        self._recording_since_s = 0.0
+        self.recorded: list[Outlet] = []
         self._changed = Event()
         self._error: BaseException | None = None
         self._ended = self._stop = False
@@ -76,6 +78,7 @@ class LiveRun:
         self, name: str, sink: Sink, size_wh: tuple[int, int] | None = None, fps: float | None = None
     ) -> Outlet:
         """Give a sink the frames from now on, at most `fps` a second, at its own size where one is given."""
+        name = name.encode("utf-8", "replace").decode()  # JSON holds no file name that is not UTF-8
         outlet = Outlet(name, sink, self._changed.set, size_wh=size_wh, fps=fps)
         self.outlets.append(outlet)
         return outlet
@@ -83,7 +86,9 @@ class LiveRun:
     def steps(self) -> Generator[None, None, None]:
         """Run, yielding every now and then; closing the generator ends the run.
 
-        Call from the main thread. Raises what a thread raised, SinkError when no sink is left.
+        Call from the main thread, where nothing must raise KeyboardInterrupt (`note_interrupts`): one that
+        breaks off the closing leaves the painter inside the net while the process ends, which kills it.
+        Raises what a thread raised, SinkError when no sink is left.
         """
         keep_s = self._seconds
         with FrameReader(self.source, "latest", size_wh=self._size_wh) as reader:
@@ -96,12 +101,10 @@ class LiveRun:
                     yield
             finally:
                 self._stop = True
-                try:
-                    reader.close()
-                    while thread.is_alive():  # in slices: on Windows a plain join does not let Ctrl-C through
-                        thread.join(_SLICE_S)
-                finally:  # after a second Ctrl-C too
-                    self._finish()
+                reader.close()
+                while thread.is_alive():  # in slices: on Windows a plain join does not let Ctrl-C through
+                    thread.join(_SLICE_S)
+                self._finish()
         if self._error is not None:
             raise self._error
 
@@ -118,6 +121,7 @@ class LiveRun:
             "size_wh": self._size_wh or self.source.size_wh, "net_size_wh": painter.net_size_wh,
             "style": look.style.name, "net": look.style.net, "engine": look.engine.backend,
             "device": look.engine.device, "precision": look.engine.precision,
+            "recording_s": round(time.monotonic() - self._recording_since_s, 1) if self._recording else None,
             "target_fps": governor.fps if governor else None,
             "governor": str(governor.rung) if governor else None,
             "sinks": [outlet.figures() for outlet in self.outlets],
@@ -207,7 +211,10 @@ class LiveRun:
                 self.messages(f"no recording: {exc.message}")
                 controls.change(recording=False)
                 return
-            self._recording = self.attach(name, sink), sink
+            self._recording, self._recording_since_s = (self.attach(name, sink), sink), time.monotonic()
+            held = self.painter.held()
+            if controls.settings.paused and held is not None:
+                self._recording[0].offer(held)
             self.messages(f"recording into {name}")
         elif self._recording is not None and not (wanted and self._recording[0].is_open):
             self._end_recording()
@@ -223,6 +230,8 @@ class LiveRun:
         try:
             sink.close()
             self._tell(outlet)
+            if outlet.meter.frames:
+                self.recorded.append(outlet)
             if outlet.error is None:
                 got = f"recorded: {outlet.name}" if outlet.meter.frames else "nothing recorded: no frame came"
                 self.messages(got)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, cast
@@ -15,6 +14,7 @@ import cv2  # noqa: F401  before av: the other way round cv2.imshow hangs for ev
 import av
 
 from stylecam.errors import SinkOpenError, SinkWriteError
+from stylecam.filenames import ffmpeg_name
 from stylecam.frames import Frame
 from stylecam.sinks.base import Sink
 from stylecam.sinks.codecs import Encoding
@@ -23,9 +23,7 @@ from stylecam.sinks.file import cause_of, check_film_path, unwritable
 from stylecam.sinks.lipsync import SoundTrack
 from stylecam.sinks.microphone import Microphone
 from stylecam.sinks.slots import Slots
-
-_GIF_FPS = Fraction(50)
-"""Players show a picture of less than 1/50 s five times as long."""
+from stylecam.sinks.target import highest_rate
 
 _PATIENCE_S = 5.0
 """How long `close` waits for a disk that does not take what it was given."""
@@ -55,8 +53,8 @@ class RecordingSink(Sink):
     ) -> None:
         suffix = check_film_path(path)
         rate = nominal_rate(fps)
-        if suffix == ".gif":
-            rate = min(rate, _GIF_FPS)
+        if (highest := highest_rate(str(path))) is not None:
+            rate = min(rate, highest)
         self.path = path
         self.frames = 0
         self._busy = Lock()
@@ -193,7 +191,7 @@ def _open_new(path: Path) -> GrowingFile:
 def _plays(path: Path) -> bool:
     """Tell whether there is at least one picture in it."""
     try:
-        with av.open(str(path)) as film:
+        with av.open(ffmpeg_name(path)) as film:
             return next(film.decode(video=0), None) is not None
     except (av.FFmpegError, OSError, IndexError):
         return False

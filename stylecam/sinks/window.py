@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -40,6 +42,7 @@ class WindowSink(Sink):
             raise SinkOpenError(f"no window could be opened: {problem}", _HINT)
         self._controls, self._figures = controls, figures
         self._quit = self._closed = self._help = False
+        _let_qt_have_all_events()
         try:
             cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as exc:
@@ -103,6 +106,18 @@ class WindowSink(Sink):
             self._quit = True
         elif self._controls is not None:
             press(self._controls, key)
+
+
+def _let_qt_have_all_events() -> None:
+    """Let Qt find the system's own libX11-xcb in place of the one that opencv-python brings.
+
+    The latter tells libX11 to leave all events to Qt in a field that lies elsewhere since libX11 1.8. So
+    libX11 takes some, and where those say that the window is there, it stays black: one start in twenty,
+    under load.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):  # a system without it
+            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def _is_visible() -> bool:

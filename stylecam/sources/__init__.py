@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stylecam.errors import SourceOpenError
+from stylecam.sources.arriving import ArrivingSource
 from stylecam.sources.base import Source
 from stylecam.sources.camera import CameraInfo, CameraSource, camera_hint, find_cameras, match_camera
 from stylecam.sources.demo import DemoSource
@@ -26,6 +27,8 @@ __all__ = [
 _ARRIVING = ("rtsp://", "rtsps://", "rtmp://", "rtmps://", "rtp://", "srt://", "udp://")
 """What comes over these comes at its own pace already."""
 
+_WEB = ("http://", "https://")
+
 
 def open_source(
     name: str,
@@ -46,7 +49,26 @@ def open_source(
     if name != "demo" and "://" not in name and not (Path(name).suffix or Path(name).exists()):
         raise SourceOpenError(f'"{name}" is no camera and no film', camera_hint())
     source = DemoSource(size_wh) if name == "demo" else FileSource(name)
-    if live and name.startswith(_ARRIVING):
-        source.is_live = True  # pacing would keep the seconds that FFmpeg gathers on opening, as latency
-        return source
-    return PacedSource(source) if live else source
+    return _as_live(source, name) if live else source
+
+
+def _as_live(source: FileSource | DemoSource, name: str) -> Source:
+    """Give a film the pace of a camera, and leave a stream the one that it has."""
+    if isinstance(source, DemoSource) or not _arrives(source, name):
+        return PacedSource(source)
+    if name.startswith(_WEB) and source.is_motion_jpeg:
+        return ArrivingSource(source)
+    source.is_live = True  # pacing would keep the seconds that FFmpeg gathers on opening, as latency
+    return source
+
+
+def _arrives(source: FileSource, name: str) -> bool:
+    """Tell a stream that comes at its own pace from a film, which comes as fast as it is read.
+
+    Over HTTP that is what has no length (a film of which neither server nor container tell it passes for
+    a stream too). HLS has none either while it is live, but comes as segments of some seconds, each at
+    once and then nothing: paced by its times it plays evenly, as in any player.
+    """
+    if name.startswith(_WEB):
+        return not source.has_length and ".m3u8" not in name
+    return name.startswith(_ARRIVING)

@@ -14,7 +14,10 @@ import numpy as np
 
 from stylecam.frames import Pixels
 
-_CLOSE_S = 2.0
+if "OPENCV_LOG_LEVEL" not in os.environ:  # and OpenCV itself writes of every device and stream it loses
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+_CLOSE_S = 0.5
 
 
 class Capture:
@@ -29,12 +32,7 @@ class Capture:
         if patience_s is not None:
             options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(patience_s[0] * 1000)]
             options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(patience_s[1] * 1000)]
-        level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            self._capture = cv2.VideoCapture(name, api, options)
-        finally:
-            cv2.utils.logging.setLogLevel(level)
+        self._capture = cv2.VideoCapture(name, api, options)
         self._lock = Lock()
         self._closed = False
         self.is_open = self._capture.isOpened()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from stylecam.sources.base import Source
 from stylecam.sources.film import is_url
+from stylecam.sources.opening import open_aside
 
 BROWSER = "browser"
 _BROWSER_SIZE = (640, 480)
@@ -24,7 +25,7 @@ def open_live_source(
 
     `size_wh`, `fps` and `pixel_format` (FOURCC) are asked of a camera. With `at_end` "wait" a source that
     was lost or has ended is opened again until it comes back, "auto" does so for cameras and URLs.
-    Raises SourceOpenError.
+    Ctrl-C ends the wait for a URL that does not answer. Raises SourceOpenError.
     """
     from stylecam.sources import CameraSource, open_source
 
@@ -39,11 +40,14 @@ def open_live_source(
             say(f"{source.title} gives {source.given}")
         return source
 
-    if at_end == "wait" or (at_end == "auto" and (is_camera(name) or is_url(name))):
-        from stylecam.sources.reconnect import ReconnectingSource
+    def open_whole() -> Source:
+        if at_end == "wait" or (at_end == "auto" and (is_camera(name) or is_url(name))):
+            from stylecam.sources.reconnect import ReconnectingSource
 
-        return ReconnectingSource(open_once, say=say)
-    return open_once()
+            return ReconnectingSource(open_once, say=say)
+        return open_once()
+
+    return open_aside(open_whole, name, say) if is_url(name) else open_whole()
 
 
 def is_camera(name: str) -> bool:

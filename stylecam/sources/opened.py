@@ -21,6 +21,7 @@ import av
 from av.container import InputContainer
 
 from stylecam.errors import SourceOpenError
+from stylecam.filenames import ffmpeg_name, is_numbered, numbering_of
 from stylecam.sources.film import check_file, is_url, unopened
 
 STDIN = "-"
@@ -83,20 +84,27 @@ def open_film(name: str, fps: Fraction | None) -> Opened:
     """Open what `name` stands for. Raises SourceOpenError."""
     if name == STDIN:
         return _open_stdin()
-    if "%" in name and not is_url(name):
+    if is_url(name):
+        return _open(name, name, None)
+    path = Path(name)
+    if is_numbered(name) and not path.is_file():
         return _open_pictures(name, fps)
-    path = None if is_url(name) else Path(name)
-    if path is not None:
-        check_file(path)
-    return _open(name, path)
+    check_file(path)
+    return _open_file(path)
 
 
-def _open(name: str, path: Path | None, kind: str | None = None, **options: str) -> Opened:
+def _open_file(path: Path) -> Opened:
+    # Only pictures heed this: one called %06d.png is that one alone.
+    return _open(str(path), ffmpeg_name(path), path, pattern_type="none")
+
+
+def _open(name: str, address: str, path: Path | None, kind: str | None = None, **options: str) -> Opened:
+    """Open what FFmpeg finds at `address` and people call `name`."""
     try:
-        film = av.open(name, format=kind, options=options, metadata_errors="replace")
+        film = av.open(address, format=kind, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as exc:
         raise unopened(name, path) from exc
-    return _with_pictures(film, name, path, lambda: _open(name, path, kind, **options))
+    return _with_pictures(film, name, path, lambda: _open(name, address, path, kind, **options))
 
 
 def _with_pictures(
@@ -114,33 +122,23 @@ def _with_pictures(
 
 
 def _open_pictures(name: str, fps: Fraction | None) -> Opened:
-    numbers = _numbers(Path(name))
-    if not numbers:
+    pictures = numbering_of(Path(name))
+    numbers = pictures.numbers() if pictures else []
+    if pictures is None or not numbers:
         raise SourceOpenError(
-            f'no picture is called "{name}"', "%06d stands for the number, with six digits: 000001"
+            f'no picture is called "{name}"', "%06d stands for the one number, with six digits: 000001"
         )
     rate = fps or _PICTURES_RATE
-    pattern = {"framerate": f"{rate.numerator}/{rate.denominator}", "start_number": str(numbers[0])}
-    opened = _open(name, None, "image2", **pattern)
+    opened = _open(
+        name, pictures.ffmpeg_name, None, "image2", pattern_type="sequence",
+        framerate=f"{rate.numerator}/{rate.denominator}", start_number=str(numbers[0]),
+    )  # fmt: skip
     if fps is None:
         opened.notes.append(f"pictures taken at {rate} fps; --fps says otherwise")
     gap = next((n + 1 for n, after in pairwise(numbers) if after != n + 1), None)
     if gap is not None:
         opened.notes.append(f"picture number {gap} is missing; those after it are left out")
     return opened
-
-
-def _numbers(pattern: Path) -> list[int]:
-    """Return the numbers of the files that a printf pattern stands for, rising."""
-    before, place, after = re.split(r"(%0?\d*d)", pattern.name, maxsplit=1) + [""] * (
-        0 if re.search(r"%0?\d*d", pattern.name) else 2
-    )
-    if not place or not pattern.parent.is_dir():
-        return []
-    expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-    found = [expression.fullmatch(path.name) for path in pattern.parent.iterdir()]
-    numbers = sorted({int(match[1]) for match in found if match})
-    return [number for number in numbers if (pattern.parent / (pattern.name % number)).exists()]
 
 
 def _open_stdin() -> Opened:
@@ -157,7 +155,7 @@ def _open_stdin() -> Opened:
         if not path.stat().st_size:
             raise SourceOpenError("nothing came from stdin", "pipe a film into this command")
         try:
-            opened = _open(str(path), path)
+            opened = _open_file(path)
         except SourceOpenError as exc:  # names the temporary file
             raise SourceOpenError("what came from stdin is no film", "pipe a whole film in") from exc
     except BaseException:

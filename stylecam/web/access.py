@@ -17,6 +17,9 @@ from stylecam.web.links import is_loopback, to_address
 EMBEDDABLE = "/overlay"
 """The one page that may stand inside another one: OBS and its kin show it."""
 
+_OVERLAY_PARTS = ("/overlay.css", "/overlay.js", "/frames.js", "/icon.svg")
+"""What the overlay loads, which holds no secret: in another site's frame no cookie brings its token along."""
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -64,7 +67,8 @@ class Access:
             )
         if not self._is_our_page(asked):
             return Refusal(403, "another site may not do that", "open the control page itself")
-        if self.token is not None and not self._has_token(asked):
+        is_open = asked.scope["type"] == "http" and asked.scope["path"] in _OVERLAY_PARTS
+        if self.token is not None and not is_open and not self._has_token(asked):
             return Refusal(401, "the token is missing or wrong", "open the link that the terminal shows")
         return None
 

@@ -108,7 +108,8 @@ function showSettings() {
   $("paused").hidden = !settings.paused;
   $("keep").hidden = !state.has_mask;
   for (const radio of document.querySelectorAll("[name=keep]")) radio.checked = radio.value === settings.keep;
-  page.recordedSince = settings.recording ? page.recordedSince || Date.now() : 0;
+  const recordedMs = 1000 * (state.stats?.recording_s ?? 0); // by another page, or before this one was loaded
+  page.recordedSince = settings.recording ? page.recordedSince || Date.now() - recordedMs : 0;
   showRecording();
   showStyles();
 }
@@ -391,7 +392,9 @@ async function takeSnapshot() {
 }
 
 async function endRun() {
-  page.ended = Boolean(await call("/api/quit", "POST"));
+  page.ended = page.online; // the connection may close before the answer is here
+  if (await call("/api/quit", "POST")) page.ended = true;
+  else if (page.online) page.ended = false;
   if (page.ended) $("camera-stop").click(); // its light would stay on
 }
 
