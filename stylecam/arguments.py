@@ -57,6 +57,15 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
+class TrainedPrecision(StrEnum):
+    """What a training computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
 class Format(StrEnum):
     """What an exported net is written as."""
 
@@ -121,13 +130,13 @@ class Start(StrEnum):
     previous = "previous"
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
     """Return (width, height) of "640x480", None of None; a usage error where it is written otherwise."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)[xX*](\d+)", text)
     if match is None:
-        raise typer.BadParameter(f"a size is written like 640x480, not {text!r}", param_hint="--size")
+        raise typer.BadParameter(f"a size is written like 640x480, not {text!r}", param_hint=option)
     return check_size((int(match[1]), int(match[2])))
 
 

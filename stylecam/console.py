@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from stylecam.errors import SinkWriteError
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 figures = Console(highlight=False, soft_wrap=True)
@@ -22,21 +25,47 @@ def say(text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Print a line of a result, to stdout."""
-    print(text, flush=True)
+    """Print a line of a result, to stdout. Raises SinkWriteError."""
+    with _writing(sys.stdout):
+        print(text, flush=True)
 
 
 def print_json(values: dict[str, Any], *, to_stderr: bool = False) -> None:
-    """Print one JSON object on a line of its own; to stderr where stdout carries something else."""
-    print(json.dumps(values), file=sys.stderr if to_stderr else sys.stdout)
+    """Print one JSON object on a line of its own; to stderr where stdout carries something else.
+
+    Raises SinkWriteError.
+    """
+    stream = sys.stderr if to_stderr else sys.stdout
+    with _writing(stream, whole=True):
+        print(json.dumps(values), file=stream, flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table without a frame."""
+    """Print a table without a frame. Raises SinkWriteError."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    figures.print(table)
+    with _writing(sys.stdout):
+        figures.print(table)
+
+
+@contextmanager
+def _writing(stream: TextIO, whole: bool = False) -> Iterator[None]:
+    """Translate what a full disk says, and a closed pipe where only the `whole` is of use.
+
+    A pipe that `head` closed has shown its reader enough: click ends quietly then, with exit 1.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, BrokenPipeError) and not whole:
+            raise
+        if stream is sys.__stdout__:  # what it still holds would be tried, and told, again at exit
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        cause = exc.strerror or exc
+        raise SinkWriteError(f"the figures could not be printed: {cause}", "look at what reads them") from exc
 
 
 @contextmanager

@@ -15,11 +15,10 @@ from platformdirs import user_cache_path
 from stylecam import __version__
 from stylecam.engines import BACKENDS, PACKAGES, open_engine
 from stylecam.engines.cuda import cuda_problem, has_tensorrt
-from stylecam.errors import StylecamError
-from stylecam.machine import describe_cpu
+from stylecam.machine import cache_problem, describe_cpu
 from stylecam.sinks.window import display_problem
 from stylecam.sources import find_cameras
-from stylecam.styles import find_style, style_files, weights_folders
+from stylecam.styles import find_style, list_styles, style_files, weights_folders
 
 RIVALS = (
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -46,6 +45,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("cuda", problem or f"ready{', with TensorRT' if has_tensorrt() else ''}")
     yield from (_try_engine(backend) for backend in BACKENDS)
     yield Finding("styles", f"{len(style_files())} weights files", bool(style_files()))
+    yield from (Finding("weights file", exc.message, ok=False) for exc in list_styles()[1])
     for folder in weights_folders():
         yield Finding("weights folder", f"{folder}{'' if folder.is_dir() else ' (not there yet)'}")
     yield _cameras()
@@ -62,8 +62,8 @@ def _try_engine(backend: str) -> Finding:
         with open_engine(find_style(), backend) as engine:
             engine.infer(np.zeros((1, 64, 64, 3), np.uint8))
             return Finding(backend, f"{version}, runs {engine.choice.removeprefix(f'{backend} ')}")
-    except StylecamError as exc:
-        return Finding(backend, f"{version}, but {exc.message}", ok=False)
+    except Exception as exc:  # whatever a library raises, the report goes on
+        return Finding(backend, f"{version}, but {getattr(exc, 'message', None) or exc}", ok=False)
 
 
 def _distribution(package: str) -> str:
@@ -76,6 +76,8 @@ def _cameras() -> Finding:
 
 
 def _cache() -> Finding:
+    if problem := cache_problem():
+        return Finding("cache", problem, ok=False)
     folder = user_cache_path("stylecam")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return Finding("cache", f"{folder}, {size / 1e6:.0f} MB")

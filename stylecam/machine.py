@@ -1,4 +1,4 @@
-"""What machine this is, and what was measured on it."""
+"""What machine this is, what was measured on it, and whether its cache can be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import os
 import platform
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from platformdirs import user_cache_path
 
 from stylecam.wholefile import whole_file
 
@@ -24,6 +27,18 @@ def describe_cpu() -> str:
         flags, name = set(rows.get("flags", "").split()), rows.get("model name", name)
     known = " ".join(flag for flag in CPU_FLAGS if flag in flags)
     return f"{name}, {os.cpu_count()} cores{', ' + known if known else ''}"
+
+
+def cache_problem() -> str:
+    """Return why nothing can be kept in the user's cache folder; nothing where it can be."""
+    folder = user_cache_path("stylecam")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as exc:
+        return f"the cache {folder} cannot be written: {exc.strerror or exc}"
+    return ""
 
 
 def recall(file: Path) -> dict[str, Any]:

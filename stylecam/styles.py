@@ -135,8 +135,10 @@ def find_style(name: str = DEFAULT, net: str = "auto", *, on_gpu: bool = False) 
     net goes before one that it shares with others. Raises StyleError for an unknown style (the message
     names the known ones), a missing net, a damaged file.
     """
-    if name.endswith(".onnx") or "/" in name or "\\" in name:
-        return _of_kind(read_style(Path(name)), net)
+    if names_file(name):
+        style = read_style(Path(name))
+        check_kind(name, style.net, net)
+        return style
     weights = parse_mix(name)
     either = ["full", "fast"] if on_gpu else ["fast", "full"]
     for kind in either if net == "auto" else [net]:
@@ -153,7 +155,8 @@ def find_style(name: str = DEFAULT, net: str = "auto", *, on_gpu: bool = False) 
         raise StyleError(
             f"no {net} net holds all of {', '.join(weights)}", "only styles of one net can be mixed"
         )
-    raise StyleError(f"style {name!r} has no {net} net", "leave --net out to take the one there is")
+    other = "fast" if net == "full" else "full"
+    raise StyleError(f"style {name!r} has no {net} net", f"name --net {other}")
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -183,8 +186,13 @@ def format_mix(weights: Mapping[str, float]) -> str:
 
 
 def _find_single(name: str, kind: str) -> Style | None:
-    path = style_files().get(name + (FAST if kind == "fast" else ""))
-    return read_style(path) if path else None
+    """Read the net of that kind, by the file's name first; a file may be called otherwise than its net is."""
+    files = style_files()
+    for stem in (name + FAST, name) if kind == "fast" else (name, name + FAST):
+        style = read_style(files[stem]) if stem in files else None
+        if style and style.net == kind:
+            return style
+    return None
 
 
 def _find_shared(weights: Mapping[str, float], kind: str) -> Style | None:
@@ -196,10 +204,15 @@ def _find_shared(weights: Mapping[str, float], kind: str) -> Style | None:
     return None
 
 
-def _of_kind(style: Style, net: str) -> Style:
-    if net not in ("auto", style.net):
-        raise StyleError(f"{style.path} holds a {style.net} net, not a {net} one", "leave --net out")
-    return style
+def names_file(name: str) -> bool:
+    """Tell whether a file is meant, and not a style that is looked up."""
+    return name.endswith((".onnx", ".ckpt")) or "/" in name or "\\" in name
+
+
+def check_kind(name: str, kind: str, wanted: str) -> None:
+    """Raise StyleError where a file holds another kind of net than is wanted ("auto": any)."""
+    if wanted not in ("auto", kind):
+        raise StyleError(f"{name} holds a {kind} net, not a {wanted} one", f"name --net {kind}")
 
 
 def read_style(path: Path) -> Style:
@@ -208,7 +221,8 @@ def read_style(path: Path) -> Style:
     if not path.is_file():
         raise StyleError(f"there is no weights file {path}", hint)
     try:
-        model = onnx.load(path)
+        # Bytes that lie in other files are none of ours; whatever the suffix, only protobuf is.
+        model = onnx.load(path, format="protobuf", load_external_data=False)
         card = json.loads(_metadata(model)[CARD_KEY])
         digest = card["graph_sha256"]
     except (DecodeError, OSError) as exc:

@@ -63,12 +63,13 @@ class Done:
 def stylecam(*arguments: object) -> Done:
     """Run the program here."""
     out, err = StringIO(), StringIO()
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             run([str(argument) for argument in arguments])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     code = ended.value.code
     return Done(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
 

@@ -51,6 +51,12 @@ def test_the_command(tiny_style_path: Path, tmp_path: Path, monkeypatch: pytest.
     assert tree(tmp_path) == {}
 
 
+def test_frames_go_with_a_clip() -> None:
+    done = stylecam(*BENCH, "--frames", 5)
+    assert done.code == 2
+    assert "--temporal" in done.err
+
+
 @pytest.mark.slow
 def test_compare(tiny_style_path: Path) -> None:
     done = stylecam(*BENCH, "-s", tiny_style_path, "--compare", "--json")

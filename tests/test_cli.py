@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from commands import (
 from films import make_film, pictures_of, sound_of, times_of
 
 from stylecam import __version__
+from stylecam.cli.commands import load_program
 from stylecam.engines import open_engine
 from stylecam.frames import Pixels
 from stylecam.pictures import Picture, read_picture, write_picture
@@ -71,14 +74,51 @@ def test_version_and_help() -> None:
 
 
 def test_every_option_says_what_it_is_for() -> None:
-    from typer.main import get_command
-
-    from stylecam.cli import app
-
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in load_program().commands.items():
         assert command.help, name
         for param in command.params:
             assert getattr(param, "help", None), f"{name} {param.name}"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("command", "is_pipe"),
+    [
+        ("live --source demo --size 64x48 --sink null --seconds 0.2 --json", False),
+        ("live --source demo --size 64x48 --sink null --seconds 0.2 --json", True),
+        ("styles --json", False),
+        ("styles --json", True),
+        ("styles", False),
+    ],
+)
+def test_figures_that_cannot_be_printed(tiny: Path, command: str, is_pipe: bool, buffered: bool) -> None:
+    arguments = [*command.split(), *(("-s", str(tiny)) if "live" in command else ())]
+    env = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as closed, open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "stylecam", *arguments], stdout=closed if is_pipe else full,
+            stderr=subprocess.PIPE, text=True, timeout=120, check=False, env=env,
+        )  # fmt: skip
+    cause = "Broken pipe" if is_pipe else "No space left on device"
+    assert done.stderr.splitlines()[-2:] == [
+        f"error: the figures could not be printed: {cause}", "hint: look at what reads them",
+    ]  # fmt: skip
+    assert done.returncode == 1
+
+
+@posix
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "stylecam", "--version"]
+    with open(write, "wb") as pipe:
+        done = subprocess.run(
+            command, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +292,8 @@ def test_batches_are_of_4_4_and_2_and_change_nothing(
 
 
 @posix
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_an_interrupted_film_plays(tiny: Path, tmp_path: Path, number: int) -> None:
     done = interrupted(
         ONE_FRAME, "video", CLIP, "-o", "out.mp4", "-s", tiny, "--size", "64x48", number=number
@@ -260,8 +301,13 @@ def test_an_interrupted_film_plays(tiny: Path, tmp_path: Path, number: int) -> N
     assert done.code == 130
     assert done.err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in done.err
-    assert list(tree(tmp_path)) == ["out.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mp4.stylecam", "out.mp4"]
     assert 5 <= len(pictures_of(Path("out.mp4"))) < 240
+    again = stylecam("video", CLIP, "-o", "out.mp4", "-s", tiny, "--size", "64x48", "--resume")
+    assert again.code == 0, again.err
+    assert "finished" not in again.err
+    assert list(tree(tmp_path)) == ["out.mp4"]
+    assert len(pictures_of(Path("out.mp4"))) == 240
 
 
 @posix
@@ -329,7 +375,7 @@ def test_styles_are_listed(tiny: Path) -> None:
 def test_export(tiny: Path, tiny_checkpoint_path: Path, tmp_path: Path, suffix: str) -> None:
     done = succeeded(stylecam("export", tiny_checkpoint_path, "-o", f"net{suffix}", "--json"))
     path = tmp_path / f"net{suffix}"
-    assert done.figures == {"output": path.name, "bytes": path.stat().st_size}
+    assert done.figures == {"output": path.name, "net": "full", "bytes": path.stat().st_size}
     assert list(tree(tmp_path)) == [path.name]
     if suffix == ".onnx":
         write_picture(tmp_path / "photo.png", Picture(noise()))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from commands import as_user_style, stylecam
+from nets import MakeFile
 
 from stylecam import doctor
 from stylecam.doctor import Finding, examine
@@ -23,10 +24,11 @@ class Distribution:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tiny_style_path: Path) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch, make_onnx: MakeFile) -> Iterator[None]:
     """No search for cameras, and a small net as the default style."""
     monkeypatch.setattr(doctor, "find_cameras", list)
-    with as_user_style(tiny_style_path, "starry"), as_user_style(tiny_style_path, "starry-fast"):
+    full, fast = make_onnx("full", 1), make_onnx("fast", 1)
+    with as_user_style(full, "starry"), as_user_style(fast, "starry-fast"):
         yield
 
 
@@ -83,6 +85,38 @@ def test_no_style_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_try_engine", lambda backend: Finding(backend, ""))
     monkeypatch.setattr(doctor, "style_files", dict)
     assert findings("styles") == [Finding("styles", "0 weights files", ok=False)]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_damaged_weights_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "_try_engine", lambda backend: Finding(backend, ""))
+    assert findings("weights file") == []
+    (tmp_path / "bad.onnx").write_text("no net")
+    with as_user_style(tmp_path / "bad.onnx", "bad") as bad:
+        (found,) = findings("weights file")
+    assert not found.ok
+    assert str(bad) in found.value
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_cache_that_cannot_be_written_is_not_ok(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    found = {finding.subject: finding for finding in examine()}
+    assert all(found[backend].ok for backend in BACKENDS), found
+    assert not found["cache"].ok
+    assert str(tmp_path / "file") in found["cache"].value
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_error_of_a_librarys_own_does_not_end_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(style: Any, backend: str) -> Any:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(doctor, "open_engine", failing)
+    (found,) = findings("openvino")
+    assert not found.ok
+    assert found.value.endswith("but no such instruction")
 
 
 def test_the_cpu() -> None:

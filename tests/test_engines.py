@@ -538,6 +538,35 @@ def test_old_compiled_nets_are_deleted(
     assert left == set(range(16))
 
 
+def test_without_a_cache_it_goes_on_and_says_so(
+    tiny_style: Style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    frames = noise(1, 20, 30, 3)
+    for backend in ("openvino", "torchscript"):
+        pictures = []
+        for home in ("folder", "file", "folder"):
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+            with open_engine(tiny_style, backend, "cpu", "fp32") as opened:
+                pictures.append(opened.infer(frames))
+                assert (home == "file") == (
+                    "the cache " in opened.choice and "cannot be written" in opened.choice
+                )
+        assert all((picture == pictures[0]).all() for picture in pictures)
+        assert any((user_cache_path("stylecam") / backend).iterdir())
+
+
+def test_what_was_found_faster_need_not_be_remembered(
+    no_matrix_units: Path, tiny_style: Style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Path, key: str, found: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(openvino_module, "remember", full)
+    open_engine(tiny_style, "openvino", "cpu").close()
+    assert not no_matrix_units.exists()
+
+
 # TorchScript's cache
 
 

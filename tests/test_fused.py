@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
+from films import slow
 from nets import KINDS, THIRDS, MakeFile, distance, evaluate, make_net, noise, paint
 from onnx import numpy_helper
 
@@ -87,6 +88,7 @@ def test_cells_become_pixels_as_bytes(make_onnx: MakeFile, kind: str) -> None:
     assert differences(model, fused, SHAPES[1]) <= 1
 
 
+@pytest.mark.slow
 def test_a_net_that_doubles_by_itself_keeps_that() -> None:
     model = to_onnx(make_net(upsampling="transposed"))
     fused = fuse(model)
@@ -95,7 +97,7 @@ def test_a_net_that_doubles_by_itself_keeps_that() -> None:
     assert differences(model, fused, SHAPES[0]) <= 1
 
 
-@pytest.mark.parametrize("mix", [[0.0, 1.0, 0.0], THIRDS])
+@pytest.mark.parametrize("mix", [slow([0.0, 1.0, 0.0]), THIRDS])
 def test_mixes_paint_the_same(make_onnx: MakeFile, mix: list[float]) -> None:
     several = read_style(make_onnx("full", 3)).model
     assert differences(several, fuse(several), SHAPES[1], *mix) <= 1

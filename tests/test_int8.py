@@ -135,7 +135,7 @@ def test_a_cpu_without_them_is_told(style: Style, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_is_trained_in_int8() -> None:
-    with pytest.raises(DeviceUnavailableError, match="does not train in int8"):
+    with pytest.raises(DeviceUnavailableError, match="does not optimise in int8"):
         pick_precision(pick_device("cpu"), "int8")
 
 

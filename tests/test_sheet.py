@@ -59,3 +59,25 @@ def test_a_sheet_needs_a_place(tmp_path: Path) -> None:
     assert stylecam("styles", "--sheet", tmp_path / "photo.png").code == 2
     done = stylecam("styles", "--sheet", tmp_path / "none.png", "-o", tmp_path / "sheet.png")
     assert (done.code, done.err.splitlines()[0][:6]) == (1, "error:")
+
+
+def test_a_sheet_is_not_drawn_over_its_photograph(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), noise(48, 64, 3))
+    before = (tmp_path / "photo.png").read_bytes()
+    done = stylecam("styles", "--sheet", tmp_path / "photo.png", "-o", tmp_path / "photo.png")
+    assert (done.code, (tmp_path / "photo.png").read_bytes()) == (1, before)
+    assert "photo.png would be overwritten" in done.err
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"), [("none/sheet.png", "does not exist"), ("folder.png", "is a folder")]
+)
+def test_where_a_sheet_goes_is_looked_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, cause: str
+) -> None:
+    monkeypatch.setattr("stylecam.styles.list_styles", lambda: pytest.fail("work was begun"))
+    cv2.imwrite(str(tmp_path / "photo.png"), noise(48, 64, 3))
+    (tmp_path / "folder.png").mkdir()
+    done = stylecam("styles", "--sheet", tmp_path / "photo.png", "-o", tmp_path / output)
+    assert done.code == 1
+    assert cause in done.err.splitlines()[0]

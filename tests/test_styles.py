@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from stylecam.errors import StyleError
 from stylecam.styles import (
@@ -97,6 +97,20 @@ def test_full_on_a_gpu_and_fast_on_a_cpu(user_weights: Path, tiny_style: Style) 
     assert find_style("waves", on_gpu=True).path == fast
     with pytest.raises(StyleError, match="'waves' has no full net"):
         find_style("waves", "full")
+
+
+def test_a_net_is_what_its_card_says_not_what_its_file_is_called(only_mine: Path, tiny_style: Style) -> None:
+    bold = put(only_mine / "bold.onnx", tiny_style, "fast")
+    for net in ("auto", "fast"):
+        assert find_style("bold", net).path == bold
+    with pytest.raises(StyleError, match="'bold' has no full net"):
+        find_style("bold", "full")
+    full = put(only_mine / "bold-fast.onnx", tiny_style)
+    assert (find_style("bold", "full").path, find_style("bold", "fast").path) == (full, bold)
+    for path, kind in ((bold, "full"), (full, "fast")):  # where both files could be meant, as they are called
+        put(path, tiny_style, kind)
+    put(bold, tiny_style, "fast")
+    assert find_style("bold", "fast").path == full
 
 
 def test_a_style_of_a_shared_net_is_found_by_its_name(only_mine: Path, shared: Style) -> None:
@@ -335,6 +349,38 @@ def test_a_foreign_net_is_refused(tmp_path: Path) -> None:
         onnx.save(model, tmp_path / "a.onnx")
         with pytest.raises(StyleError, match="without stylecam's model card"):
             read_style(tmp_path / "a.onnx")
+
+
+def foreign_net(path: Path, data: str = "weights.data") -> Path:
+    """A net of somebody else's whose numbers should lie beside it, and do not."""
+    numbers = numpy_helper.from_array(np.ones(9, np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [9])], [numbers],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph), path, save_as_external_data=True, location=data, size_threshold=0)
+    path.with_name(data).unlink()
+    return path
+
+
+def test_a_foreign_net_without_its_numbers_is_refused_and_hides_no_other(
+    only_mine: Path, tiny_style: Style
+) -> None:
+    foreign = foreign_net(only_mine / "foreign.onnx")
+    with pytest.raises(StyleError, match="without stylecam's model card"):
+        read_style(foreign)
+    mine = put(only_mine / "mine.onnx", tiny_style)
+    good, bad = list_styles()
+    assert [style.path for style in good] == [mine]
+    assert [str(foreign) in error.message for error in bad] == [True]
+
+
+@pytest.mark.parametrize("name", ["report.json", "graph.textproto", "net.onnxtxt"])
+def test_no_suffix_makes_a_file_of_something_else_a_net(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"style": "none"}')
+    with pytest.raises(StyleError, match="is not a weights file"):
+        read_style(tmp_path / name)
 
 
 def test_the_digest_covers_nodes_names_and_numbers(tiny_style: Style) -> None:

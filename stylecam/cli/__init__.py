@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
 
-from typer.main import get_command
-
-# In the order in which the help lists their commands.
-# isort: off
-from stylecam.cli import live, film, play, slow, make, look  # noqa: F401
-
-# isort: on
-from stylecam.cli.program import app
-from stylecam.interrupt import interrupt_on_terminate
-
-__all__ = ["app", "run"]
+from stylecam.interrupt import note_interrupts
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the program on `arguments` (the process's own by default) and exit with its code."""
-    with suppress(ValueError):  # not on the main thread, as in some tests
-        interrupt_on_terminate()
-    _command()(None if arguments is None else list(arguments), prog_name="stylecam")
+    note_interrupts()  # before any other import: a Ctrl-C that breaks into one leaves a traceback
+    from stylecam.cli.commands import load_program
+    from stylecam.cli.program import leave_readers
 
-
-@cache
-def _command() -> Callable[..., Any]:
-    """Return what typer makes of all the signatures, 30 ms of work; only tests run the program twice."""
-    return get_command(app)
+    try:
+        load_program()(None if arguments is None else list(arguments), prog_name="stylecam")
+    except SystemExit as exc:
+        if arguments is None:  # else the process is somebody else's, as in tests
+            leave_readers(exc.code if isinstance(exc.code, int) else 0)
+        raise

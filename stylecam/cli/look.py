@@ -24,7 +24,7 @@ from stylecam.arguments import (
     StyleName,
     parse_size,
 )
-from stylecam.cli.program import command, finish, load, neural
+from stylecam.cli.program import check_not_same, command, finish, load, neural
 from stylecam.console import print_json, print_table, progress, say, show
 from stylecam.errors import StylecamError
 
@@ -131,6 +131,10 @@ def bench(
     from stylecam.meter import Meter
     from stylecam.temporal import Smoother
 
+    if frames and not temporal:
+        raise typer.BadParameter(
+            "--frames goes with --temporal; --seconds says how long to measure the speed"
+        )
     smoother = Smoother(smooth or 0)
     if temporal:
         _measure_flicker(temporal, style, net, size, smoother, frames, engine, device, precision, json)
@@ -156,11 +160,12 @@ def _draw_sheet(
     photo: Path, output: Path, net: NetKind, engine: Backend, device: Device, precision: Precision, json: bool
 ) -> None:
     """Write one picture with the photograph and what every style makes of it."""
-    from stylecam.pictures import Picture, check_picture_suffix, read_picture, write_picture
+    from stylecam.pictures import Picture, check_picture_path, read_picture, write_picture
     from stylecam.sheet import Tile, draw_sheet, to_tile_size
     from stylecam.styles import list_styles
 
-    check_picture_suffix(output)
+    check_not_same(photo, output)
+    check_picture_path(output)
     small = to_tile_size(read_picture(photo).bgr)
     names = list(dict.fromkeys(style.name for style in list_styles()[0]))
     tiles = [Tile(small, photo.stem)]

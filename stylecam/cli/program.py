@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +19,7 @@ from stylecam import __version__
 from stylecam.arguments import Backend, Device, NetKind, Precision
 from stylecam.console import print_json, say, show
 from stylecam.errors import BackendMissingError, SinkOpenError, StylecamError
+from stylecam.interrupt import interruptible
 
 if TYPE_CHECKING:
     from stylecam.engines.base import Engine
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from stylecam.styles import Style
 
 P = ParamSpec("P")
+READERS = ("stylecam-opening", "stylecam-reader")
+"""Threads that may be left inside OpenCV, which waits for a stream for up to 15 s whatever happens."""
+
 app = typer.Typer(
     name="stylecam",
     help="Paint a webcam, a film or a photo in the manner of a painting, in real time.",
@@ -35,6 +42,17 @@ app = typer.Typer(
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Make a function a command: its errors become two lines and exit 1, Ctrl-C exit 130."""
+
+    @wraps(function)
+    def interrupted(*args: P.args, **kwargs: P.kwargs) -> None:
+        with interruptible():
+            function(*args, **kwargs)
+
+    return command_that_ends(interrupted)
+
+
+def command_that_ends(function: Callable[P, None]) -> Callable[P, None]:
+    """Make a function a command that looks itself whether `was_interrupted`: Ctrl-C is only noted."""
 
     @app.command()
     @wraps(function)
@@ -51,6 +69,20 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(130) from exc
 
     return wrapped
+
+
+def leave_readers(code: int) -> None:
+    """End the process at once where a thread is left inside OpenCV; everything of ours is closed by now.
+
+    One that comes back while Python shuts down aborts it ("terminate called without an active
+    exception"), before Python 3.14.
+    """
+    if not any(thread.name in READERS for thread in threading.enumerate()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _show_version(wanted: bool) -> None:
@@ -109,7 +141,7 @@ def figures_of(meter: Meter, size_wh: tuple[int, int], style: Style, engine: Eng
 
 def check_not_same(film: Path, output: Path) -> None:
     if film.resolve() == output.resolve():
-        raise SinkOpenError(f"{film} would be overwritten", "choose another name with -o")
+        raise SinkOpenError(f"{film} would be overwritten", "choose another name for what is made")
 
 
 def neural(module: str) -> Any:

@@ -49,6 +49,7 @@ def open_engine(style: Style, backend: str = "auto", device: str = "auto", preci
         raise BackendMissingError(f"engine {backend} needs the package {PACKAGES[backend]}", extra)
     module, name = BACKENDS[backend].split(":")
     engine: Engine = getattr(import_module(module), name)(style, device, precision)
+    why = "; ".join(filter(None, (why, engine.uncached)))
     engine.choice = f"{engine.backend} on {engine.device} in {engine.precision}" + (
         f" ({why})" if why else ""
     )

@@ -19,7 +19,8 @@ class Engine(ABC):
     """One loaded style on one device. The constructor loads or raises EngineError.
 
     `backend` is the library, `device` "cpu" or "cuda", `precision` "fp32", "fp16", "bf16" or "int8":
-    what really runs, not what was asked for. `choice` says in a line what was chosen and why. `lanes` is
+    what really runs, not what was asked for. `choice` says in a line what was chosen and why, `uncached`
+    why nothing of it is kept for the next time, where the backend would keep something. `lanes` is
     how many frames of a batch are computed at once, each with its share of the `threads`: 0 where the
     backend does not tell how many there are.
     """
@@ -28,6 +29,7 @@ class Engine(ABC):
     device: str
     precision: str
     choice: str = ""
+    uncached: str = ""
     lanes: int = 1
     threads: int = 0
 

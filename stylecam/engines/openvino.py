@@ -25,7 +25,7 @@ from stylecam.engines.fused import fuse
 from stylecam.engines.int8 import to_int8
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
-from stylecam.machine import recall, remember
+from stylecam.machine import cache_problem, recall, remember
 from stylecam.styles import Style
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -64,8 +64,10 @@ class OpenVinoEngine(Engine):
         self._style = style
         self._core = shared_core()
         folder = user_cache_path("stylecam") / "openvino"
-        _prune(folder)
-        self._core.set_property({"CACHE_DIR": str(folder)})
+        self.uncached = cache_problem()
+        if not self.uncached:
+            _prune(folder)
+        self._core.set_property({"CACHE_DIR": "" if self.uncached else str(folder)})
         if threads := os.environ.get("OMP_NUM_THREADS", ""):  # as every other engine takes it
             # not pinned: several processes that share the cores out would all be pinned to the same ones
             self._core.set_property(
@@ -229,7 +231,8 @@ class OpenVinoEngine(Engine):
     def _try_precisions(self, file: Path, key: str) -> str:
         times = self._race(("fp32", "bf16"))
         best = min(times, key=lambda precision: times[precision])
-        remember(file, key, best)
+        with suppress(OSError):  # it is tried again the next time
+            remember(file, key, best)
         return best
 
     def _race(self, precisions: Sequence[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from stylecam.engines.cuda import has_tensorrt
 from stylecam.engines.half import to_half
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
+from stylecam.machine import cache_problem
 from stylecam.styles import Style
 
 LADDER_HW = frozenset({(360, 640), (480, 640), (540, 960), (720, 1280), (1080, 1920), (2160, 3840)})
@@ -73,10 +74,12 @@ def provider_options(device: str, *, tensorrt: bool = False) -> list[tuple[str, 
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": 0}))
     if tensorrt:
         folder = user_cache_path("stylecam") / "tensorrt"
-        folder.mkdir(parents=True, exist_ok=True)
-        caches = {"trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
-        paths = {"trt_engine_cache_path": str(folder), "trt_timing_cache_path": str(folder)}
-        providers.insert(0, ("TensorrtExecutionProvider", {"trt_fp16_enable": True, **caches, **paths}))
+        caches: dict[str, Any] = {}
+        if not cache_problem():
+            folder.mkdir(parents=True, exist_ok=True)
+            caches = {"trt_engine_cache_enable": True, "trt_timing_cache_enable": True}
+            caches |= {"trt_engine_cache_path": str(folder), "trt_timing_cache_path": str(folder)}
+        providers.insert(0, ("TensorrtExecutionProvider", {"trt_fp16_enable": True, **caches}))
     return providers
 
 

@@ -15,6 +15,7 @@ from stylecam import __version__
 from stylecam.engines.base import Engine, failed_inference, net_inputs
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
+from stylecam.machine import cache_problem
 from stylecam.neural.deploy import DeployableNet, load_net, script
 from stylecam.neural.device import DTYPES, pick_device
 from stylecam.styles import Style
@@ -37,8 +38,12 @@ class TorchScriptEngine(Engine):
                 f"torchscript does not compute in {precision} on {device}",
                 f"use {' or '.join(PRECISIONS[self.device])}",
             )
-        module = _load_script(_cached_script(style), self.device)
-        self._net: Callable[..., Tensor] = module.to(DTYPES[self.precision])
+        try:
+            module = _load_script(_cached_script(style), self.device)
+        except (OSError, RuntimeError) as exc:  # the latter is torch's, where the disk is full
+            self.uncached = cache_problem() or f"the script could not be kept: {exc}"
+            module = _new_script(style)
+        self._net: Callable[..., Tensor] = module.to(self.device, DTYPES[self.precision])
 
     def infer(self, frames: Pixels, style: Sequence[float] | None = None) -> Pixels:
         """See `Engine.infer`."""
@@ -72,5 +77,9 @@ def _cached_script(style: Style) -> Path:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as part:
-            script(DeployableNet(load_net(replace(style, mix=None)))).save(str(part))
+            _new_script(style).save(str(part))
     return target
+
+
+def _new_script(style: Style) -> torch.jit.ScriptModule:
+    return script(DeployableNet(load_net(replace(style, mix=None))))
