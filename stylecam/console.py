@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stylecam.errors import SinkWriteError
+from stylecam.errors import SinkWriteError, StylecamError
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 figures = Console(highlight=False, soft_wrap=True)
@@ -22,6 +22,11 @@ figures = Console(highlight=False, soft_wrap=True)
 def say(text: str) -> None:
     """Print a line for the person at the terminal."""
     messages.print(text, markup=False)
+
+
+def say_error(error: StylecamError) -> None:
+    """Print what is wrong, and what to do about it."""
+    say(f"error: {error.message}\nhint: {error.hint}")
 
 
 def show(text: str) -> None:

@@ -109,6 +109,21 @@ def test_figures_that_cannot_be_printed(tiny: Path, command: str, is_pipe: bool,
     assert done.returncode == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+@pytest.mark.parametrize("arguments", [["--help"], ["bench", "--help"], ["--version"]])
+def test_help_that_cannot_be_printed(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "stylecam", *arguments], stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    what, it = ("figures", "them") if "--version" in arguments else ("help", "it")
+    assert done.stderr.splitlines() == [
+        f"error: the {what} could not be printed: No space left on device", f"hint: look at what reads {it}",
+    ]  # fmt: skip
+    assert done.returncode == 1
+
+
 @posix
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     read, write = os.pipe()

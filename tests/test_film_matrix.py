@@ -136,6 +136,13 @@ def test_alpha_goes_through_the_net_and_out(tiny: Path, tmp_path: Path) -> None:
     assert "transparency is lost" in video(tiny, film, "-o", "vp9.mp4", "--codec", "vp9").err
 
 
+def test_only_a_gif_with_holes_can_lose_transparency(tiny: Path, tmp_path: Path) -> None:
+    for alpha in (True, False):
+        film = moving_film(tmp_path / "in.webm", 4, alpha=alpha, codec="libvpx-vp9")
+        video(tiny, film, "-o", "in.gif")
+        assert ("transparency is lost" in video(tiny, Path("in.gif"), "-o", "out.mkv").err) == alpha
+
+
 @pytest.mark.parametrize("fps", [60, 120])
 def test_a_fast_film_is_as_long_as_a_gif(tiny: Path, tmp_path: Path, fps: int) -> None:
     film = make_raw_film(tmp_path / "in.mp4", pictures(fps // 2), codec="libx264", rate=Fraction(fps))

@@ -36,8 +36,15 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> N
         progress.log(a_step(number))
     Progress(tmp_path, "a", 4).log(a_step(5))
     assert steps_in(tmp_path / "a.jsonl") == [1, 2, 3, 4, 5]
-    Progress(tmp_path, "a", 0)
-    assert steps_in(tmp_path / "a.jsonl") == []
+
+
+def test_a_log_stays_until_a_run_from_the_beginning_has_a_step_to_tell_of(tmp_path: Path) -> None:
+    for number in (1, 2):
+        Progress(tmp_path, "a", number - 1).log(a_step(number))
+    anew = Progress(tmp_path, "a", 0)
+    assert steps_in(tmp_path / "a.jsonl") == [1, 2]
+    anew.log(a_step(1))
+    assert steps_in(tmp_path / "a.jsonl") == [1]
 
 
 def test_a_line_cut_off_by_a_power_failure_is_dropped(tmp_path: Path) -> None:

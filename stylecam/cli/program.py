@@ -11,13 +11,13 @@ from contextlib import ExitStack, suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
 from stylecam import __version__
 from stylecam.arguments import Backend, Device, NetKind, Precision
-from stylecam.console import print_json, say, show
+from stylecam.console import print_json, say, say_error, show
 from stylecam.errors import BackendMissingError, SinkOpenError, StylecamError
 from stylecam.interrupt import interruptible
 
@@ -62,13 +62,19 @@ def command_that_ends(function: Callable[P, None]) -> Callable[P, None]:
         except StylecamError as exc:
             if kwargs.get("debug"):
                 traceback.print_exc()
-            say(f"error: {exc.message}\nhint: {exc.hint}")
+            say_error(exc)
             raise typer.Exit(1) from exc
         except KeyboardInterrupt as exc:
             say("interrupted")
             raise typer.Exit(130) from exc
 
     return wrapped
+
+
+def end_as_wrong(error: StylecamError) -> NoReturn:
+    """End the program as a command ends that raises `error`."""
+    say_error(error)
+    raise SystemExit(1) from error
 
 
 def leave_readers(code: int) -> None:

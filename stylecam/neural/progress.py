@@ -26,7 +26,8 @@ class Progress:
     """Write DIR/NAME.jsonl, DIR/NAME-loss.png and DIR/NAME-samples/step-000250.jpg.
 
     `step` is where the run (re)starts: log lines from later steps, left by a run that was
-    killed after its last checkpoint, are dropped, so the log is the history of the net.
+    killed after its last checkpoint, are dropped, so the log is the history of the net. A log that is there
+    stays as it is until this run has a step of its own to tell of.
     """
 
     def __init__(self, out_dir: Path, name: str, step: int) -> None:
@@ -34,8 +35,9 @@ class Progress:
         self.path = out_dir / f"{name}.jsonl"
         with self._writing("choose another folder with -o"):
             out_dir.mkdir(parents=True, exist_ok=True)
-            kept = [line for line in self._lines() if line["step"] <= step] if step else []
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self.path.open("a").close()
+            self._before = [line for line in self._lines() if line["step"] <= step] if step else []
+        self._begun = False
 
     @contextmanager
     def _writing(self, hint: str = "free some space, then go on with --resume") -> Iterator[None]:
@@ -56,8 +58,10 @@ class Progress:
         """Add one line with the step's loss terms, rate and seconds."""
         row = {name: round(value, 4) for name, value in ({"total": done.total} | done.terms).items()}
         line = {"step": done.step, **row, "lr": round(done.lr, 7), "step_s": round(done.step_s, 3)}
-        with self._writing(), self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        before = [] if self._begun else self._before
+        with self._writing(), self.path.open("a" if self._begun else "w") as file:
+            file.writelines(json.dumps(each) + "\n" for each in [*before, line])
+        self._begun = True
 
     def draw(self, net: StyleNet, held_out: list[Path], device: torch.device) -> None:
         """Draw the loss curves, and photographs set aside above what the net makes of them."""

@@ -115,7 +115,10 @@ class FilmSource(Source):
         except BaseException:
             self._opened.close()
             raise
-        self.size_wh, self.has_alpha = size_of(self._first.bgr), self._first.alpha is not None
+        self.size_wh, alpha = size_of(self._first.bgr), self._first.alpha
+        # A GIF is always decoded with alpha. What its first picture covers its later ones cannot bare.
+        is_bare = self._opened.video.codec_context.name != "gif" or (alpha is not None and alpha.min() < 255)
+        self.has_alpha = alpha is not None and is_bare
         self.begins_s = self._first.time_s if take_up is None else take_up.begins_s
 
     @property
