@@ -62,7 +62,7 @@ def test_what_was_doubled_and_painted_is_computed_otherwise(full: Style) -> None
     narrow, wide = kernel_shapes(full.model, "Conv")[-1], kernel_shapes(fused, "Conv")[-1]
     assert narrow[0] == 3
     assert narrow[2:] == (9, 9)
-    assert wide == (12, 4 * narrow[1], 5, 5)
+    assert wide == (12, narrow[1], 10, 10)
 
 
 def test_numbers_that_nothing_needs_are_gone(full: Style) -> None:
@@ -86,6 +86,15 @@ def test_cells_become_pixels_as_bytes(make_onnx: MakeFile, kind: str) -> None:
     assert maker.op_type == "Cast"
     assert maker.attribute[0].i == onnx.TensorProto.UINT8
     assert differences(model, fused, SHAPES[1]) <= 1
+
+
+def test_a_full_net_pads_frames_as_they_come(full: Style) -> None:
+    fused = fuse(full.model)
+    makers = {name: node for node in fused.graph.node for name in node.output}
+    planes = makers[next(node for node in fused.graph.node if node.op_type == "Conv").input[0]]
+    assert planes.op_type == "Transpose"
+    assert makers[planes.input[0]].op_type == "Pad"
+    assert operations(fused)["Transpose"] == operations(full.model)["Transpose"]
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ class _Rewriter:
         node = self.graph.makers[name]
         if node.op_type == "InstanceNormalization":
             return self._learned(node.input[1]) ** 2, self._learned(node.input[2]), True
-        if node.op_type in ("Pad", "Resize", "SpaceToDepth"):
+        if node.op_type in ("Pad", "Resize"):
             return self._moments(node.input[0])
         if node.op_type == "DepthToSpace":  # from torch: the cells of one channel lie behind each other
             found = self._moments(node.input[0])
