@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2  # before av, wherever a test imports that
+import nets
 import pytest
 import torch
 from filelock import FileLock
 from nets import MakeFile, make_checkpoint, noise, write_photos
 from training import Make, save_teacher
 
+import stylecam
 from stylecam.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stylecam.neural.export import export
 from stylecam.neural.options import Objective, TrainOptions
@@ -77,12 +82,31 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_ckpt(shared_folder: Path) -> MakeFile:
+def nets_folder(pytestconfig: pytest.Config, shared_folder: Path) -> Path:
+    """A folder of tiny nets, kept from run to run until what makes them is changed."""
+    if not hasattr(pytestconfig, "cache"):  # -p no:cacheprovider
+        return shared_folder
+    package = Path(stylecam.__file__).parent
+    sources = [*sorted((package / "neural").glob("*.py")), package / "styles.py", Path(nets.__file__)]
+    made_by = sha256(b"".join(source.read_bytes() for source in sources))
+    made_by.update(" ".join(version(name) for name in ("torch", "onnx", "onnxscript")).encode())
+    folders = pytestconfig.cache.mkdir("tiny-nets")
+    with FileLock(shared_folder / "nets.lock"):
+        folder = folders / made_by.hexdigest()[:16]
+        folder.mkdir(exist_ok=True)
+        for other in folders.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_ckpt(nets_folder: Path) -> MakeFile:
     """Write the checkpoint of a tiny net, of a kind and for so many styles, when first asked for."""
 
     @cache
     def make(kind: str, styles: int) -> Path:
-        path = shared_folder / f"{kind}{styles}" / "tiny.ckpt"
+        path = nets_folder / f"{kind}{styles}" / "tiny.ckpt"
         path.parent.mkdir(exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
@@ -94,7 +118,7 @@ def make_ckpt(shared_folder: Path) -> MakeFile:
 
 @pytest.fixture(scope="session")
 def make_onnx(make_ckpt: MakeFile) -> MakeFile:
-    """Export what `make_ckpt` makes, into a weights file beside it; that takes seconds, so once for all."""
+    """Export what `make_ckpt` makes, into a weights file beside it; that takes seconds."""
 
     @cache
     def make(kind: str, styles: int) -> Path:

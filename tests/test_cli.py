@@ -36,6 +36,7 @@ COMMON = {
 }  # fmt: skip
 FP32 = ("--engine", "onnxruntime", "--device", "cpu", "--precision", "fp32")
 ONE_FRAME = "stylecam.meter:Meter.count_batch"
+LIVE_TO_NOWHERE = "live --source demo --size 64x48 --sink null --seconds 0.2 --json"
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -85,8 +86,8 @@ def test_every_option_says_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     ("command", "is_pipe"),
     [
-        ("live --source demo --size 64x48 --sink null --seconds 0.2 --json", False),
-        ("live --source demo --size 64x48 --sink null --seconds 0.2 --json", True),
+        pytest.param(LIVE_TO_NOWHERE, False, marks=pytest.mark.slow),
+        pytest.param(LIVE_TO_NOWHERE, True, marks=pytest.mark.slow),
         ("styles --json", False),
         ("styles --json", True),
         ("styles", False),
