@@ -20,6 +20,8 @@ _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 _JPEG_QUALITY = 95
 _ORIENTATION = 0x0112
 _EXTRA_SAMPLES = 0x0152
+_PNG_DEPTH = 24
+"""Where a PNG file tells the bits of a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ def read_picture(path: Path) -> Picture:
         raise _unreadable(path)
     # IMREAD_UNCHANGED is the one mode that keeps alpha, and it leaves EXIF rotation to us
     # (but for TIFF, where OpenCV turns the picture itself and reports no EXIF).
+    clear = _clear_level(encoded) if pixels.ndim == 2 else None
+    if clear is not None:  # the one kind of transparency that OpenCV leaves out
+        grey = _to_8bit(np.asarray(pixels), path)
+        pixels = np.dstack([grey, grey, grey, np.where(pixels == clear, 0, 255).astype(np.uint8)])
     exif = [chunk for kind, chunk in zip(kinds, metadata, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
     turn = _tiff_tag(np.asarray(exif[0], np.uint8).tobytes(), _ORIENTATION) or 1 if exif else 1
     picture = _to_picture(_turned(_to_8bit(np.asarray(pixels), path), turn))
@@ -209,6 +215,21 @@ def _in_srgb(picture: Picture, encoded: Pixels) -> Picture:
     except (OSError, ValueError, ImageCms.PyCMSError):  # a kind of file that Pillow does not know, for one
         return picture
     return Picture(np.ascontiguousarray(np.asarray(meant)[..., ::-1]), picture.alpha)
+
+
+def _clear_level(encoded: Pixels) -> int | None:
+    """Return the level, as decoded, that is transparent in a grey PNG, where one is (PNG, 11.3.2.1)."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded.data)) as opened:
+            level = opened.info.get("transparency") if opened.format == "PNG" else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(level, int):
+        return None
+    depth = int(encoded[_PNG_DEPTH])
+    return level * 255 // (2**depth - 1) if depth in (2, 4) else level  # of one bit Pillow gives 0 or 255
 
 
 def _tiff_tag(tiff: bytes, wanted: int) -> int | None:

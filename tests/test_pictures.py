@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from stylecam.errors import PictureError
 from stylecam.frames import Pixels
@@ -42,6 +44,18 @@ def test_alpha_is_kept(tmp_path: Path, suffix: str) -> None:
     assert keeps_alpha(path)
     assert kept is not None
     np.testing.assert_array_equal(kept, alpha)
+
+
+@pytest.mark.parametrize(("kind", "level"), [(bool, 1), (np.uint8, 77), (np.uint16, 20000)])
+def test_a_grey_png_may_have_one_transparent_level(tmp_path: Path, kind: type, level: int) -> None:
+    grey: NDArray[np.generic] = np.tile(np.repeat(np.array([0, level], kind), 20)[:, None], 50)
+    Image.fromarray(grey).save(tmp_path / "in.png", transparency=level)
+    alpha = read_picture(tmp_path / "in.png").alpha
+    assert alpha is not None
+    assert (alpha[:20] == 255).all()
+    assert (alpha[20:] == 0).all()
+    Image.fromarray(grey).save(tmp_path / "in.png")
+    assert read_picture(tmp_path / "in.png").alpha is None
 
 
 def test_alpha_goes_on_white_where_the_format_has_none(tmp_path: Path) -> None:
