@@ -226,6 +226,18 @@ def test_a_film_of_references(desk: Path) -> None:
     assert int(np.argmin(distances)) == 5
 
 
+@pytest.mark.slow
+def test_resume_follows_the_keyframes_that_are_named_now(desk: Path) -> None:
+    noise_film(Path("clip.mp4"), 8, (64, 48))
+    begun = (*TINY, "--iterations", 1, "--compare", 0, "--initial", "previous", "--resume")
+    assert stylecam("slow", "clip.mp4", *begun, "--at", "1,5").code == 0
+    again = stylecam("slow", "clip.mp4", *begun, "--at", "1,5")
+    assert again.err.count("finished before") == 2
+    other = stylecam("slow", "clip.mp4", *begun, "--at", "3,5")
+    assert "frame-000005: began with another keyframe before: anew" in other.err
+    assert "finished before" not in other.err
+
+
 def test_a_film_is_not_spread_over_its_own_source(desk: Path) -> None:
     noise_film(Path("clip.mp4"), 3, (64, 48))
     before = tree(desk)

@@ -43,7 +43,8 @@ class Equal:
 class Result:
     """One picture. `pictures` and `snapshots` name files in the output folder; `terms` judge the pictures
     as they lie there, in 8 bits: "content", "fast" where there is a net, "reference". `objective_terms`
-    are those of the optimised pixels themselves. `net` names the fast net and its kind.
+    are those of the optimised pixels themselves. `net` names the fast net and its kind; `follows` is the
+    frame whose reference it began with.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Result:
     timestamp_s: float | None = None
     fast_s: float | None = None
     net: str | None = None
+    follows: int | None = None
     equal: Equal | None = None
     snapshots: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

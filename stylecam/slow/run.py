@@ -71,6 +71,7 @@ class SlowRun:
         self.net: str | None = None
         self.engine = self._open_net(stack)
         self.results: list[Result] = []
+        self.follows: int | None = None
         self.film_frames = 0
 
     @property
@@ -97,9 +98,13 @@ class SlowRun:
         from stylecam.neural.optimisation import Optimisation, load_state
 
         folder = self.options.out_dir / keyframe.name
-        state = None
+        self.follows = self.results[-1].index if carrier and self.results else None
+        state = before = None
         if self.options.resume and (folder / STATE).exists():
-            state = load_state(folder / STATE)
+            state, before = load_state(folder / STATE), load_result(folder)
+        if carrier and before and before.follows != self.follows:
+            state = before = None
+            yield Event(keyframe.name, note=f"{keyframe.name}: began with another keyframe before: anew")
         content = resize(keyframe.bgr, check_size(self.recipe.work_size(size_of(keyframe.bgr))))
         fast, fast_s = self._net_paints(content)
         first = self._first(carrier, keyframe, content, fast)
@@ -107,7 +112,7 @@ class SlowRun:
         for note in painting.notes:
             yield Event(keyframe.name, note=note)
         painter = _Painter(self, keyframe, painting, content, fast, fast_s)
-        kept = load_result(folder) if state and painting.ended else None
+        kept = before if painting.ended else None
         if kept is not None and not self._lacks(kept):
             yield Event(keyframe.name, note=f"{keyframe.name}: finished before, {kept.ended}")
         else:
@@ -315,7 +320,7 @@ class _Painter:
             evaluations=last.evaluations, optimize_s=painting.seconds, ended=painting.ended,
             precision=painting.precision, peak_mb=peak_mb(), index=self.keyframe.index,
             timestamp_s=self.keyframe.timestamp_s, fast_s=self.fast_s, net=self.run.net,
-            equal=equal, snapshots=self.snapshots, notes=painting.notes,
+            follows=self.run.follows, equal=equal, snapshots=self.snapshots, notes=painting.notes,
         )  # fmt: skip
         levels = {"fast net": self.result.total("fast")} if self.fast is not None else {}
         save_text(self.folder / "loss.svg", draw_curves(curve, levels, f"loss curves of {name}"))
