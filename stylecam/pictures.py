@@ -48,12 +48,12 @@ def read_picture(path: Path) -> Picture:
         raise _unreadable(path) from exc
     if pixels is None or pixels.size == 0:
         raise _unreadable(path)
-    # IMREAD_UNCHANGED is the one mode that keeps alpha, and it leaves EXIF rotation to us
-    # (but for TIFF, where OpenCV turns the picture itself and reports no EXIF).
     clear = _clear_level(encoded) if pixels.ndim == 2 else None
     if clear is not None:  # the one kind of transparency that OpenCV leaves out
         grey = _to_8bit(np.asarray(pixels), path)
         pixels = np.dstack([grey, grey, grey, np.where(pixels == clear, 0, 255).astype(np.uint8)])
+    # IMREAD_UNCHANGED is the one mode that keeps alpha, and it leaves EXIF rotation to us
+    # (but for TIFF, where OpenCV turns the picture itself and reports no EXIF).
     exif = [chunk for kind, chunk in zip(kinds, metadata, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
     turn = _tiff_tag(np.asarray(exif[0], np.uint8).tobytes(), _ORIENTATION) or 1 if exif else 1
     picture = _to_picture(_turned(_to_8bit(np.asarray(pixels), path), turn))
