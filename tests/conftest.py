@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -32,6 +33,8 @@ pytest.register_assert_rewrite("painting")  # so that it says which frames are u
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+DAY_S = 24 * 3600
 
 REAL_CACHE = os.environ.get("XDG_CACHE_HOME")
 
@@ -94,8 +97,9 @@ def nets_folder(pytestconfig: pytest.Config, shared_folder: Path) -> Path:
     with FileLock(shared_folder / "nets.lock"):
         folder = folders / made_by.hexdigest()[:16]
         folder.mkdir(exist_ok=True)
+        os.utime(folder)
         for other in folders.iterdir():
-            if other != folder:
+            if time.time() - other.stat().st_mtime > DAY_S:  # none that a run still going on may use
                 shutil.rmtree(other)
     return folder
 
