@@ -100,7 +100,7 @@ def nets_folder(pytestconfig: pytest.Config, shared_folder: Path) -> Path:
         os.utime(folder)
         for other in folders.iterdir():
             if time.time() - other.stat().st_mtime > DAY_S:  # none that a run still going on may use
-                shutil.rmtree(other)
+                shutil.rmtree(other, ignore_errors=True)
     return folder
 
 
