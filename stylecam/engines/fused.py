@@ -4,7 +4,7 @@ Four places cost more than they need. A convolution of a picture that was just d
 same pixel by several numbers that could have been added up before. One with three outputs leaves most
 of a CPU's vector idle. Cells are laid out as pixels while each number still takes four bytes. And frames
 are laid out as planes only to be laid out as pixels again for the first convolution. All have an equal
-that costs half or less; only the rounding differs.
+that costs less; only the rounding differs.
 """
 
 from __future__ import annotations
