@@ -364,7 +364,9 @@ def test_another_sites_page_shows_the_overlay_with_its_token(tab: Any) -> None:
         frame = "Object.assign(document.createElement('iframe'), {src: link})"
         tab.evaluate(f"link => document.body.append({frame})", link)
         wait_in(tab, lambda: len(tab.frames) == 2, "the frame is there")
-        wait_for_colour(tab.frames[1], (10, 100, 200))
+        overlay = tab.frames[1]
+        overlay.wait_for_selector("#picture")  # a frame is there, empty, before its page is
+        wait_for_colour(overlay, (10, 100, 200))
         site.shutdown()
 
 
