@@ -71,7 +71,6 @@ class SlowRun:
         self.net: str | None = None
         self.engine = self._open_net(stack)
         self.results: list[Result] = []
-        self.follows: int | None = None
         self.film_frames = 0
 
     @property
@@ -98,11 +97,11 @@ class SlowRun:
         from stylecam.neural.optimisation import Optimisation, load_state
 
         folder = self.options.out_dir / keyframe.name
-        self.follows = self.results[-1].index if carrier and self.results else None
+        follows = self.results[-1].index if carrier and self.results else None
         state = before = None
         if self.options.resume and (folder / STATE).exists():
             state, before = load_state(folder / STATE), load_result(folder)
-        if carrier and before and before.follows != self.follows:
+        if carrier and before and before.follows != follows:
             state = before = None
             yield Event(keyframe.name, note=f"{keyframe.name}: began with another keyframe before: anew")
         content = resize(keyframe.bgr, check_size(self.recipe.work_size(size_of(keyframe.bgr))))
@@ -111,7 +110,7 @@ class SlowRun:
         painting = Optimisation(self.maker, keyframe.bgr, first=first, mask=self.mask, state=state)
         for note in painting.notes:
             yield Event(keyframe.name, note=note)
-        painter = _Painter(self, keyframe, painting, content, fast, fast_s)
+        painter = _Painter(self, keyframe, painting, content, fast, fast_s, follows)
         kept = before if painting.ended else None
         if kept is not None and not self._lacks(kept):
             yield Event(keyframe.name, note=f"{keyframe.name}: finished before, {kept.ended}")
@@ -218,9 +217,10 @@ class _Painter:
         content: Pixels,
         fast: Pixels | None,
         fast_s: float | None,
+        follows: int | None,
     ) -> None:
         self.run, self.keyframe, self.painting = run, keyframe, painting
-        self.content, self.fast_s = content, fast_s
+        self.content, self.fast_s, self.follows = content, fast_s, follows
         self.fast = None if fast is None else painting.finished(fast)
         self.folder = run.options.out_dir / keyframe.name
         self.snapshots = self._old_snapshots()
@@ -320,7 +320,7 @@ class _Painter:
             evaluations=last.evaluations, optimize_s=painting.seconds, ended=painting.ended,
             precision=painting.precision, peak_mb=peak_mb(), index=self.keyframe.index,
             timestamp_s=self.keyframe.timestamp_s, fast_s=self.fast_s, net=self.run.net,
-            follows=self.run.follows, equal=equal, snapshots=self.snapshots, notes=painting.notes,
+            follows=self.follows, equal=equal, snapshots=self.snapshots, notes=painting.notes,
         )  # fmt: skip
         levels = {"fast net": self.result.total("fast")} if self.fast is not None else {}
         save_text(self.folder / "loss.svg", draw_curves(curve, levels, f"loss curves of {name}"))
