@@ -200,7 +200,7 @@ class SlowRun:
         yield Event("film", note=f"{output}: {self.film_frames} frames")
 
     def _fallback(self, content: Pixels) -> Pixels:
-        from stylecam.neural.optimisation import finished_as
+        from stylecam.neural.subject import finished_as
 
         assert self.engine is not None
         return finished_as(self.recipe, content, self.engine.infer(content[None])[0], self.mask)
