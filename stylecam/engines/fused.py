@@ -65,18 +65,13 @@ class _Rewriter:
 
     def _is_plain(self, node: NodeProto, pad: NodeProto) -> bool:
         """Tell whether this is a reflection pad and a square convolution of stride 1 that keep the size."""
-        told = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        if pad.input[1] not in self.graph.known:
+        if pad.input[1] not in self.graph.known or not self.graph.is_plain_convolution(node):
             return False
         side = self.graph.array(node.input[1]).shape[2]
+        around = [0, 0, side // 2, side // 2]
         return (
-            told.get("kernel_shape") == [side, side]
-            and told.get("strides", [1, 1]) == [1, 1]
-            and told.get("group", 1) == 1
-            and told.get("dilations", [1, 1]) == [1, 1]
-            and not any(told.get("pads", []))
-            and helper.get_node_attr_value(pad, "mode") == b"reflect"
-            and list(self.graph.array(pad.input[1])) == [0, 0, side // 2, side // 2] * 2
+            helper.get_node_attr_value(pad, "mode") == b"reflect"
+            and list(self.graph.array(pad.input[1])) == around * 2
         )
 
     def _doubles(self, node: NodeProto) -> bool:

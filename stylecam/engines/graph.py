@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -32,6 +32,18 @@ class Graph:
         """Return what a constant holds, also one that is stored in another type and cast."""
         stored = name if name in self.known else self.makers[name].input[0]
         return numpy_helper.to_array(self.known[stored]).astype(np.float32)
+
+    def is_plain_convolution(self, node: NodeProto) -> bool:
+        """Tell whether this is a square convolution of stride 1, of a known kernel, that pads nothing."""
+        told = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type != "Conv" or told.get("group", 1) != 1 or any(told.get("pads", [])):
+            return False
+        side = self.array(node.input[1]).shape[2]
+        return (
+            told.get("kernel_shape") == [side, side]
+            and told.get("strides", [1, 1]) == [1, 1]
+            and told.get("dilations", [1, 1]) == [1, 1]
+        )
 
     def constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
         """Add a constant; return its name."""

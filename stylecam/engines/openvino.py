@@ -23,6 +23,7 @@ from stylecam.engines.baked import bake
 from stylecam.engines.base import Engine, default_mix, failed_inference, is_short_of_memory, net_inputs
 from stylecam.engines.fused import fuse
 from stylecam.engines.int8 import to_int8
+from stylecam.engines.winograd import halve_products
 from stylecam.errors import DeviceUnavailableError, EngineError
 from stylecam.frames import Pixels
 from stylecam.machine import cache_problem, recall, remember
@@ -54,7 +55,8 @@ class OpenVinoEngine(Engine):
     compiled in, any other is an input until it has stayed for a while (`_SETTLED` batches); then it
     is compiled in as well, beside the work that goes on.
 
-    In int8 the inner convolutions are computed in whole numbers, the rest in fp32 or bf16.
+    In int8 the inner convolutions are computed in whole numbers, the rest in fp32 or bf16. In fp32 on a
+    CPU without AVX-512 multiplications are what takes the time, and half of most of them are saved.
     """
 
     backend = "openvino"
@@ -79,11 +81,13 @@ class OpenVinoEngine(Engine):
         self._compiler: ThreadPoolExecutor | None = None
         self._coming: tuple[Key, Future[_Lanes]] | None = None
         self._failed: dict[Key, EngineError] = {}
+        self._halved = False
         self._int8 = precision == "int8"
         self._floats = self._pick_precision(folder) if precision in ("auto", "int8") else precision
         self.precision = "int8" if self._int8 else self._floats
         trial = self._compile((_TRIAL_SHAPE, self._fixed(default_mix(style))), self._floats)
         self._check(trial)
+        self._halved = self.precision == "fp32" and has_narrow_vectors(trial)
         self.threads = int(trial.get_property("INFERENCE_NUM_THREADS"))
 
     def _check(self, trial: openvino.CompiledModel) -> None:
@@ -196,6 +200,7 @@ class OpenVinoEngine(Engine):
         shape, mix = key
         graph = self._style.model if mix is None else bake(self._style.model, mix)
         graph = fuse(graph) if _is_x86() else graph
+        graph = halve_products(graph) if self._halved else graph
         if self._int8:
             # A transposed convolution of bytes gives fp32, which costs matrix units more than it saves.
             graph = to_int8(graph, transposed=not _uses_amx())
@@ -304,10 +309,19 @@ class Settling:
 
 def in_bytes(compiled: openvino.CompiledModel) -> int:
     """Return how many convolutions of a compiled net work on bytes."""
+    return sum(precision in ("u8", "i8") for precision in _of_convolutions(compiled, "runtimePrecision"))
+
+
+def has_narrow_vectors(compiled: openvino.CompiledModel) -> bool:
+    """Tell whether a net was compiled to AVX2, as for x86 CPUs without AVX-512."""
+    return all("avx2" in kind for kind in _of_convolutions(compiled, "primitiveType"))
+
+
+def _of_convolutions(compiled: openvino.CompiledModel, told: str) -> list[str]:
+    """Return what the library tells of each convolution of a compiled net."""
     nodes = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
-    kinds = ((node["layerType"].astype(str), node["runtimePrecision"].astype(str)) for node in nodes)
     convolutions = ("Convolution", "Deconvolution")
-    return sum(layer in convolutions and precision in ("u8", "i8") for layer, precision in kinds)
+    return [node[told].astype(str) for node in nodes if node["layerType"].astype(str) in convolutions]
 
 
 @cache
