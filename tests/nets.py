@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
@@ -106,6 +108,23 @@ def evaluate(model: onnx.ModelProto, frames: Pixels, mix: list[float] | None = N
     """Run the graph as ONNX defines it, bytes and all."""
     inputs = {"frames": frames} | ({} if mix is None else {"style": np.array([mix], np.float32)})
     return np.asarray(*ReferenceEvaluator(model).run(["stylized"], inputs))
+
+
+def differences(one: onnx.ModelProto, other: onnx.ModelProto, shape: tuple[int, ...], *mix: float) -> int:
+    """How far two graphs' paintings of the same noise, `shape` (N, H, W), are apart at most, of 255."""
+    frames = noise(*shape, 3)
+    return distance(*(evaluate(model, frames, list(mix) or None) for model in (one, other)))
+
+
+def operations(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def kernel_shapes(model: onnx.ModelProto, kind: str = "Conv") -> list[tuple[int, ...]]:
+    """Of every convolution of that kind, those of the fixed noise among them."""
+    known = {init.name: init for init in model.graph.initializer}
+    stored = (node.input[1].removesuffix(".fp32") for node in model.graph.node if node.op_type == kind)
+    return [numpy_helper.to_array(known[name]).shape for name in stored]
 
 
 def noise(*shape: int, seed: int = 0) -> Pixels:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
 
-import numpy as np
 import onnx
 import pytest
 from films import slow
-from nets import KINDS, THIRDS, MakeFile, distance, evaluate, make_net, noise, paint
-from onnx import numpy_helper
+from nets import (
+    KINDS,
+    THIRDS,
+    MakeFile,
+    differences,
+    distance,
+    kernel_shapes,
+    make_net,
+    noise,
+    operations,
+    paint,
+)
 
 from stylecam.engines import open_engine
 from stylecam.engines import openvino as openvino_module
@@ -24,25 +32,6 @@ SHAPES = [(1, 48, 40), (2, 45, 34), (1, 16, 19)]
 @pytest.fixture
 def full(make_onnx: MakeFile) -> Style:
     return read_style(make_onnx("full", 1))
-
-
-def operations(model: onnx.ModelProto) -> Counter[str]:
-    return Counter(node.op_type for node in model.graph.node)
-
-
-def kernel_shapes(model: onnx.ModelProto, kind: str) -> list[tuple[int, ...]]:
-    known = {init.name: init for init in model.graph.initializer}
-    return [
-        numpy_helper.to_array(known[node.input[1].removesuffix(".fp32")]).shape
-        for node in model.graph.node
-        if node.op_type == kind
-    ]
-
-
-def differences(one: onnx.ModelProto, other: onnx.ModelProto, shape: tuple[int, ...], *mix: float) -> int:
-    frames = noise(*shape, 3)
-    found = [evaluate(model, frames, list(mix) or None).astype(int) for model in (one, other)]
-    return int(np.abs(found[0] - found[1]).max())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
